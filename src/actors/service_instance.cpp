@@ -7,9 +7,8 @@
 
 #include "actors/adoption.hpp"
 #include "actors/alarm.hpp"
-#include "actors/cluster_steps.hpp"
-#include "actors/cluster_watch.hpp"
 #include "actors/instance_bindings.hpp"
+#include "actors/instance_clusters.hpp"
 #include "actors/last_words.hpp"
 #include "actors/record_keeper.hpp"
 #include "base/json.hpp"
@@ -55,20 +54,6 @@ constexpr caf::timespan avoidance = 60s;
 
 using model::step_kind;
 
-/// One of the instance's clusters: what is observed of it, and its steps.
-struct cluster_part {
-  cluster_watch watch;
-  cluster_steps steps;
-  bool turn_asked = false; ///< a turn for a repair was requested
-  cluster_part(record_keeper& keeper, instance_host& host, const std::string& scope,
-               model::cluster_observations& here)
-      : watch(keeper, host, scope, here), steps(keeper, host, watch, here) {}
-  void move_to(model::cluster_observations& there) {
-    watch.move_to(there);
-    steps.move_to(there);
-  }
-};
-
 class service_instance final : private instance_host {
 public:
   service_instance(service_instance_actor::pointer self, instance_setup_ptr setup,
@@ -76,11 +61,12 @@ public:
       : self_(self), alarm_(self), setup_(std::move(setup)),
         keeper_(*this, self, *setup_, std::move(start.name), std::move(now)),
         adoption_(setup_->out->status.adopting),
-        bindings_(keeper_, *this, std::move(start.bindings)) {
+        bindings_(keeper_, *this, std::move(start.bindings)),
+        clusters_(keeper_, *this, observations_) {
     observations_.routed_as = name();
     if (start.known)
       keeper_.adopt(std::move(*start.known), start.at);
-    for (auto* part : parts())
+    for (auto* part : clusters_.parts())
       part->steps.outlast_admissions();
   }
 
@@ -102,18 +88,17 @@ public:
         [this](const key_listing& all) { relearn(all); },
         [this](const activity& now) {
           keeper_.note(now);
-          for (auto* part : parts()) {
+          for (auto* part : clusters_.parts()) {
             part->steps.outlast_admissions();
             part->steps.forget_confirmations();
             if (!now.active)
-              part->turn_asked = observations_of(*part).repair_turn =
-                  false; // turns end with the activity
+              clusters_.forget_turn(*part); // turns end with the activity
           }
           go_on();
         },
         [this](const cell_news& now) {
           if (now.watching != news_.watching)
-            for (auto* part : parts())
+            for (auto* part : clusters_.parts())
               part->watch.forget_unwell_times();
           news_ = now;
           observations_.lost_cells = now.lost;
@@ -122,14 +107,13 @@ public:
         },
         [this](const registered_addresses& said) {
           for (const auto& [node_id, at] : said.nodes)
-            for (auto* part : parts())
+            for (auto* part : clusters_.parts())
               if (part->watch.cluster() && part->watch.cluster()->find_node(node_id) != nullptr)
                 part->watch.learn_address(node_id, at);
           go_on();
         },
         [this](const turn_given& turn) {
-          if (auto* part = part_of(turn.scope))
-            observations_of(*part).repair_turn = part->turn_asked;
+          clusters_.give_turn(turn.scope);
           go_on();
         },
         [this](routed_atom) {
@@ -160,87 +144,12 @@ private:
   [[nodiscard]] const model::record* record() const { return keeper_.record(); }
 
   void record_changed(bool rerouted) override {
-    arrange_clusters();
+    clusters_.arrange();
     if (rerouted)
       note_route(keeper_.at());
-    for (auto* part : parts())
+    for (auto* part : clusters_.parts())
       part->watch.judge_members();
-    report_cells();
-  }
-
-  /// One part for each cluster of the record; the serving cluster's comes first.
-  [[nodiscard]] std::vector<cluster_part*> parts() const {
-    std::vector<cluster_part*> all;
-    for (const auto* one : {&living_, &incoming_, &outgoing_})
-      if (*one)
-        all.push_back(one->get());
-    return all;
-  }
-  [[nodiscard]] cluster_part* part_of(const std::string& scope) const {
-    for (auto* one : parts())
-      if (one->watch.scope() == scope)
-        return one;
-    return nullptr;
-  }
-  [[nodiscard]] model::cluster_observations& observations_of(const cluster_part& part) {
-    return &part == incoming_.get()   ? *observations_.incoming
-           : &part == outgoing_.get() ? *observations_.outgoing
-                                      : observations_.living;
-  }
-
-  /// Makes a part for each cluster of the record. A cluster with a new role in the record keeps its
-  /// observations and the steps under way.
-  void arrange_clusters() {
-    std::vector<std::pair<std::unique_ptr<cluster_part>, model::cluster_observations>> before;
-    auto stays = [](const auto& part, const model::cluster* one) {
-      return one == nullptr ? !part : part && part->watch.scope() == one->scope;
-    };
-    const auto* incoming = record()->incoming ? &*record()->incoming : nullptr;
-    const auto* outgoing = record()->outgoing ? &*record()->outgoing : nullptr;
-    if (stays(living_, &record()->living) && stays(incoming_, incoming)
-        && stays(outgoing_, outgoing))
-      return;
-    for (auto* one : {&living_, &incoming_, &outgoing_})
-      if (*one) {
-        auto& of = observations_of(**one);
-        before.emplace_back(nullptr, std::exchange(of, {}));
-        before.back().first = std::move(*one);
-      }
-    observations_.incoming = incoming == nullptr ? model::rare_value<model::cluster_observations>{}
-                                                 : model::cluster_observations{};
-    observations_.outgoing = outgoing == nullptr ? model::rare_value<model::cluster_observations>{}
-                                                 : model::cluster_observations{};
-    auto put = [&](std::unique_ptr<cluster_part>& part, const model::cluster& one,
-                   model::cluster_observations& there) {
-      auto found = std::ranges::find_if(
-          before, [&](const auto& it) { return it.first && it.first->watch.scope() == one.scope; });
-      if (found == before.end()) {
-        part = std::make_unique<cluster_part>(keeper_, static_cast<instance_host&>(*this),
-                                              one.scope, there);
-        return;
-      }
-      part = std::move(found->first);
-      there = std::move(found->second);
-      part->move_to(there);
-    };
-    put(living_, record()->living, observations_.living);
-    if (incoming != nullptr)
-      put(incoming_, *incoming, *observations_.incoming);
-    if (outgoing != nullptr)
-      put(outgoing_, *outgoing, *observations_.outgoing);
-    for (auto& [part, here] : before)
-      if (part)
-        retire(std::move(part), here);
-  }
-
-  /// Keeps a part whose steps may still be answered.
-  void retire(std::unique_ptr<cluster_part> part, model::cluster_observations& of) {
-    if (part->turn_asked)
-      self_->send(setup_->cells, turn_over{part->watch.scope()});
-    auto kept = std::make_unique<model::cluster_observations>(std::exchange(of, {}));
-    part->move_to(*kept);
-    retired_.push_back({std::move(kept), std::move(part)});
-    alarm_.set(working_pause);
+    clusters_.report_cells();
   }
 
   void record_gone() override {
@@ -248,40 +157,17 @@ private:
     for (auto& one : std::exchange(demotions_, {}))
       one.owed.deliver(model::demote_report{
           true, {{name(), one.from, "", "the instance is removed, and its nodes with it"}}});
-    for (auto* one : {&living_, &incoming_, &outgoing_})
-      if (*one) {
-        auto& of = observations_of(**one);
-        retire(std::move(*one), of);
-      }
+    clusters_.retire_all();
     observations_ = {};
     observations_.routed_as = name();
     unserved_.reset();
     watch_routes();
     avoid_.clear();
     repair_.clear();
-    report_cells();
+    clusters_.report_cells();
     setup_->out->instances.remove(name());
     ended_ = true;
     answer_waiting();
-  }
-
-  [[nodiscard]] cells_in_use::places places() const {
-    cells_in_use::places all;
-    for (const auto* part : parts())
-      if (const auto* cluster = part->watch.cluster())
-        for (const auto& n : cluster->nodes)
-          all.push_back(
-              {n.node_id,
-               n.cell,
-               part->watch.here().seen.members.contains(n.node_id),
-               {n.address.value_or(""), n.control_address, n.certified, n.control_certified}});
-    return all;
-  }
-
-  /// Called after each write, too: it ends the instance's reservations.
-  void report_cells() {
-    reported_ = std::make_shared<const cells_in_use::places>(places());
-    self_->send(setup_->cells, cells_in_use{name(), reported_});
   }
 
   /// Takes over a changed key of this instance or of its scopes.
@@ -291,7 +177,7 @@ private:
     } else if (entry.key.starts_with(keys::bindings(name()))) {
       bindings_.learn(entry, erased);
     } else {
-      for (auto* part : parts())
+      for (auto* part : clusters_.parts())
         part->watch.learn(entry, erased);
     }
   }
@@ -309,7 +195,7 @@ private:
     const bool recorded = record != all.found.end();
     if (recorded)
       learn(*record, false);
-    for (auto* part : parts())
+    for (auto* part : clusters_.parts())
       part->watch.begin_anew();
     for (const auto& entry : all.found) {
       if (entry.key == keeper_.key())
@@ -327,8 +213,7 @@ private:
   }
 
   void seen_changed() {
-    if (!reported_ || places() != *reported_)
-      report_cells();
+    clusters_.report_changed_cells();
     go_on();
   }
 
@@ -350,8 +235,8 @@ private:
     newest->progress = model::describe(*record(), observations_.living.seen, waiting_for_);
     newest->repair = repair_;
     newest->rebuilding = rebuilding_;
-    for (const auto* part : parts())
-      if (part != living_.get())
+    for (const auto* part : clusters_.parts())
+      if (part != clusters_.living())
         newest->seen_beside[part->watch.scope()] = part->watch.here().seen;
     newest->route_waits_for = route_details();
     return newest;
@@ -483,9 +368,9 @@ private:
                    before = record()->current.id](const write_result& came) mutable {
                     if (!came.done())
                       return refuse(owed, model::verdict_kind::unavailable, came.why);
-                    living_->steps.forget_failures();
+                    clusters_.living()->steps.forget_failures();
                     accepted_at_ = keeper_.at();
-                    living_->watch.forget_lag(); // decisions need the lag as of now
+                    clusters_.living()->watch.forget_lag(); // decisions need the lag as of now
                     if (record()->current.id != before)
                       tell_begun();
                     publish();
@@ -778,10 +663,8 @@ private:
 
   void tick() {
     // No answer to a retired part is on its way at this point.
-    std::erase_if(retired_, [](const auto& one) { return one.part->steps.idle(); });
-    if (!retired_.empty())
-      alarm_.set(working_pause);
-    for (auto* part : parts())
+    clusters_.let_retired_go();
+    for (auto* part : clusters_.parts())
       part->steps.look_again();
     go_on();
   }
@@ -790,7 +673,7 @@ private:
   void go_on() override {
     const auto now = self_->clock().now();
     steps_.let_go(now);
-    for (auto* part : parts())
+    for (auto* part : clusters_.parts())
       part->steps.let_go(now);
     if (!keeper_.serve_waiting())
       return;
@@ -801,7 +684,7 @@ private:
     }
     observations_.routing = setup_->out->status.routers.load();
     answer_demotions();
-    for (auto* part : parts()) {
+    for (auto* part : clusters_.parts()) {
       part->watch.judge_members(); // by what is known of the cells by now
       part->steps.forget_old_halts();
     }
@@ -822,8 +705,8 @@ private:
     }
     if (adopt_parameters() || begin_bootstrap_anew())
       return;
-    for (auto* part : parts())
-      observations_of(*part).runs = keeper_.engine().decisions;
+    for (auto* part : clusters_.parts())
+      clusters_.observations_of(*part).runs = keeper_.engine().decisions;
     observations_.now = setup_->outside.now();
     observations_.reroutes = observations_.routed_at >= accepted_at_;
     auto next = model::decide(*record(), observations_);
@@ -834,9 +717,9 @@ private:
     rebuilding_ = next.rebuilding;
     unserved_ = next.unserved;
     publish();
-    for (auto* part : parts())
-      ask_for_turn(*part, std::ranges::find(next.wants_turn, part->watch.scope())
-                              != next.wants_turn.end());
+    for (auto* part : clusters_.parts())
+      clusters_.ask_for_turn(*part, std::ranges::find(next.wants_turn, part->watch.scope())
+                                        != next.wants_turn.end());
     if (next.write) {
       write_decision(std::move(next));
     } else {
@@ -892,10 +775,11 @@ private:
   /// True if a write has begun that removes the key `initialize`: all nodes of a new cluster wait
   /// for a node that does not make the data.
   bool begin_bootstrap_anew() {
-    return begin_bootstrap_anew(*living_, model::is_being_made(*record()))
-           || (incoming_
-               && begin_bootstrap_anew(*incoming_, record()->is_being_rebuilt()
-                                                       && !record()->incoming->had_leader));
+    return begin_bootstrap_anew(*clusters_.living(), model::is_being_made(*record()))
+           || (clusters_.incoming() != nullptr
+               && begin_bootstrap_anew(*clusters_.incoming(),
+                                       record()->is_being_rebuilt()
+                                           && !record()->incoming->had_leader));
   }
 
   bool begin_bootstrap_anew(cluster_part& part, bool first) {
@@ -1027,18 +911,6 @@ private:
 
   // -- repair -------------------------------------------------------------------------------------
 
-  void ask_for_turn(cluster_part& part, bool wanted) {
-    if (wanted == part.turn_asked)
-      return;
-    part.turn_asked = wanted;
-    if (wanted) {
-      self_->send(setup_->cells, turn_wanted{part.watch.scope(), part.watch.leader_was_lost()});
-    } else {
-      observations_of(part).repair_turn = false;
-      self_->send(setup_->cells, turn_over{part.watch.scope()});
-    }
-  }
-
   /// Updates which cells are avoided and which nodes have been unhealthy for too long.
   void look_around() {
     auto now = self_->clock().now();
@@ -1046,7 +918,7 @@ private:
     observations_.avoid.clear();
     for (const auto& [cell, why] : avoid_)
       observations_.avoid[cell] = why.reason;
-    for (auto* part : parts())
+    for (auto* part : clusters_.parts())
       part->watch.look_at_health(news_);
     if (record()->rebuilt || std::ranges::any_of(record()->living.nodes, &model::node::halted))
       look_which_cells_halt();
@@ -1087,7 +959,7 @@ private:
   }
 
   void forget_node(const model::decision::burial& one) {
-    if (auto* part = part_of(one.scope)) {
+    if (auto* part = clusters_.part_of(one.scope)) {
       part->watch.forget_node(one.which.node_id);
       part->steps.forget_node(one.which.node_id);
     }
@@ -1101,35 +973,17 @@ private:
   }
 
   void perform(const model::scoped_step& step) {
-    if (auto* part = part_of(step.scope))
+    if (auto* part = clusters_.part_of(step.scope))
       part->steps.perform(step.what);
   }
 
-  /// Removes a cluster without nodes from the record, together with the keys that its nodes have
-  /// written and no other keys below the same name.
-  void perform(const model::forget_cluster& step) {
-    auto* part = part_of(step.scope);
-    if (keeper_.busy() || part == nullptr || !part->steps.is_dismissed())
-      return;
-    auto next = *record();
-    for (auto* one : {&next.incoming, &next.outgoing})
-      if (*one && (*one)->scope == step.scope)
-        one->reset();
-    std::vector<store::operation> gone;
-    for (auto& range : store::written_by_nodes(step.scope))
-      gone.push_back(store::erase{std::move(range)});
-    keeper_.write(std::move(next), {}, std::move(gone), [this, step](const write_result& came) {
-      if (!came.done())
-        spdlog::warn("instance {}: cluster {} is not forgotten yet: {}", name(), step.scope,
-                     came.why);
-    });
-  }
+  void perform(const model::forget_cluster& step) { clusters_.forget(step); }
 
   // -- the end ------------------------------------------------------------------------------------
 
   /// Ends the instance in one transaction, so that no part of it outlives the others.
   void perform(const model::release_port&) {
-    if (!living_->steps.is_dismissed())
+    if (!clusters_.living()->steps.is_dismissed())
       return;
     auto now = setup_->outside.now();
     auto value = store::encode_tombstone(model::tombstone_of(*record(), bindings_.all(), now));
@@ -1274,14 +1128,7 @@ private:
   adoption adoption_;
   instance_bindings bindings_;
   model::instance_observations observations_;
-  struct retired_part {
-    std::unique_ptr<model::cluster_observations> here;
-    std::unique_ptr<cluster_part> part;
-  };
-  std::unique_ptr<cluster_part> living_;
-  std::unique_ptr<cluster_part> incoming_;
-  std::unique_ptr<cluster_part> outgoing_;
-  std::vector<retired_part> retired_; ///< of clusters that are no longer in the record
+  instance_clusters clusters_;
   std::string waiting_for_;
   /// Revision of the record with the operation in progress, if this actor has written it.
   store::revision accepted_at_ = 0;
@@ -1297,7 +1144,6 @@ private:
     std::string reason;
   };
   model::rare_map<std::string, avoidance_of_a_cell> avoid_; ///< by cell guid
-  std::shared_ptr<const cells_in_use::places> reported_;    ///< as last sent to the cell directory
 
   struct awaited {
     std::string operation_id;
