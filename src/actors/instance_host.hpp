@@ -19,6 +19,8 @@ public:
   virtual void record_changed(bool rerouted) = 0;
   /// The record has been removed.
   virtual void record_gone() = 0;
+  /// A new instance was not accepted, and its request is answered.
+  virtual void not_accepted() = 0;
 
   /// What is known besides the record; the routers as of the last look.
   [[nodiscard]] virtual const model::instance_observations& observations() const = 0;

@@ -7,6 +7,7 @@
 
 #include "actors/adoption.hpp"
 #include "actors/alarm.hpp"
+#include "actors/instance_acceptance.hpp"
 #include "actors/instance_bindings.hpp"
 #include "actors/instance_clusters.hpp"
 #include "actors/last_words.hpp"
@@ -14,7 +15,6 @@
 #include "base/json.hpp"
 #include "base/times.hpp"
 #include "base/utf8.hpp"
-#include "model/accept_stages.hpp"
 #include "model/acceptance.hpp"
 #include "model/addresses.hpp"
 #include "model/bootstrap.hpp"
@@ -60,7 +60,7 @@ public:
                    instance_start start, activity now)
       : self_(self), alarm_(self), setup_(std::move(setup)),
         keeper_(*this, self, *setup_, std::move(start.name), std::move(now)),
-        adoption_(setup_->out->status.adopting),
+        adoption_(setup_->out->status.adopting), acceptance_(keeper_, *this),
         bindings_(keeper_, *this, std::move(start.bindings)),
         clusters_(keeper_, *this, observations_) {
     observations_.routed_as = name();
@@ -169,6 +169,8 @@ private:
     ended_ = true;
     answer_waiting();
   }
+
+  void not_accepted() override { ended_ = !record(); }
 
   /// Takes over a changed key of this instance or of its scopes.
   void learn(const store::key_value& entry, bool erased) {
@@ -311,7 +313,8 @@ private:
                                             asked.desired.cells, *cells);
       if (!unfit.empty())
         return refuse(owed, model::verdict_kind::refused, std::move(unfit));
-      accept(std::move(asked), owed);
+      ended_ = false;
+      acceptance_.accept(std::move(asked), owed);
     }
   }
 
@@ -513,152 +516,6 @@ private:
     });
   }
 
-  // -- accepting a new instance -------------------------------------------------------------------
-
-  /// A provision that is being accepted.
-  struct newcomer {
-    model::provision_request asked;
-    answer owed;
-    port_offer offer = {};
-  };
-  using newcomer_ptr = std::shared_ptr<newcomer>;
-
-  void accept(model::provision_request asked, answer owed) {
-    ended_ = false;
-    begin(model::accept_stages.front(),
-          std::make_shared<newcomer>(newcomer{std::move(asked), owed}));
-  }
-
-  void begin(model::accept_stage stage, const newcomer_ptr& who) {
-    switch (stage) {
-    case model::accept_stage::offer_port:
-      return reserve_port(who);
-    case model::accept_stage::create_record:
-      return create(who);
-    case model::accept_stage::take_port:
-      return take_port(who);
-    case model::accept_stage::confirm:
-      return confirm(who);
-    }
-  }
-
-  void go_on_accepting(model::accept_stage stage, model::stage_end how, const std::string& why,
-                       const newcomer_ptr& who) {
-    auto next = model::after(stage, how, record() != nullptr, why);
-    if (next.stage)
-      return begin(*next.stage, who);
-    if (next.refusal) {
-      who->owed.deliver(std::move(*next.refusal));
-      self_->send(setup_->ports, port_settled{name(), false}); // the offer may still arrive late
-      ended_ = !record();
-      return;
-    }
-    tell(model::operation_accepted{record()->current.type, record()->current.id,
-                                   record()->endpoints[model::endpoint::primary]});
-    publish();
-    who->owed.deliver(
-        model::verdict{model::verdict_kind::accepted, "", record()->current.id, snapshot()});
-  }
-
-  void reserve_port(const newcomer_ptr& who) {
-    keeper_.hold(true);
-    auto done = [this, who](const port_offer& offer, model::stage_end without) {
-      keeper_.hold(false);
-      who->offer = offer;
-      go_on_accepting(model::accept_stage::offer_port,
-                      offer.port != 0 ? model::stage_end::done : without, offer.why, who);
-      go_on();
-    };
-    self_->request(setup_->ports, port_patience, port_order{name()})
-        .then([done](const port_offer& offer) { done(offer, model::stage_end::none_free); },
-              [done](const caf::error&) {
-                done({0, 0, 0, "no port could be reserved in time"}, model::stage_end::failed);
-              });
-  }
-
-  void create(const newcomer_ptr& who) {
-    model::new_instance_values values{setup_->outside.new_id(), {}, setup_->outside.now()};
-    auto add = [&](std::string_view which, const std::string& username) {
-      values.secrets[which] = {username, setup_->outside.new_password()};
-    };
-    for (const auto& one : keeper_.engine().decisions->secrets())
-      add(one.name, std::string{one.username});
-    // etcd's users are named after the scopes that they may write.
-    if (setup_->etcd_users)
-      add(model::secret_name::etcd, "scope-" + model::scope_of(name(), 1));
-    auto fresh = model::new_record(who->asked, std::move(values));
-    const auto scope = fresh.living.scope;
-    keeper_.write(std::move(fresh), {store::absent(keys::leader(scope))},
-                  erasures_of_another_life(), [this, who](const write_result& came) {
-                    bool led = came.is == write_result::kind::refused && came.active
-                               && came.record.empty();
-                    go_on_accepting(model::accept_stage::create_record,
-                                    came.done() ? model::stage_end::done
-                                    : led       ? model::stage_end::led
-                                                : model::stage_end::failed,
-                                    came.why, who);
-                  });
-  }
-
-  /// A forgotten node writes its scope's keys again when its cell is back, and with an earlier
-  /// `initialize` no new node would ever bootstrap. So all keys of the instance are erased, except
-  /// the record: etcd refuses to put a key that the same transaction erases.
-  [[nodiscard]] std::vector<store::operation> erasures_of_another_life() const {
-    auto all = store::keys_below(keys::everything_of(name()));
-    auto after_record = keeper_.key() + '\0';
-    return {store::erase{{all.first, keeper_.key()}}, store::erase{{after_record, all.last}}};
-  }
-
-  void take_port(const newcomer_ptr& who) {
-    const auto& offer = who->offer;
-    auto port_key = keys::port(offer.port);
-    keeper_.write(
-        model::written_by(model::accept_stage::take_port, *record(), offer.port),
-        {offer.at == 0 ? store::absent(port_key) : store::unchanged_since(port_key, offer.at)},
-        {store::put{port_key, store::encode_port_use({name(), std::nullopt, 0})},
-         store::put{keys::allocation(name()), std::to_string(offer.port)},
-         store::put{keys::next_port, std::to_string(offer.next)},
-         store::erase{{keys::tombstone(name()), ""}}},
-        [this, who](const write_result& came) {
-          bool taken = came.is == write_result::kind::refused && keeper_.heard().active && record();
-          if (came.done() || taken)
-            self_->send(setup_->ports, port_settled{name(), true});
-          go_on_accepting(model::accept_stage::take_port,
-                          came.done() ? model::stage_end::done
-                          : taken     ? model::stage_end::taken
-                                      : model::stage_end::failed,
-                          came.why, who);
-        });
-  }
-
-  void confirm(const newcomer_ptr& who) {
-    keeper_.write(model::written_by(model::accept_stage::confirm, *record(), who->offer.port), {},
-                  {}, [this, who](const write_result& came) {
-                    go_on_accepting(model::accept_stage::confirm,
-                                    came.done() ? model::stage_end::done : model::stage_end::failed,
-                                    came.why, who);
-                  });
-  }
-
-  /// Removes a record that was not promised to anybody: after a crash, or after a failure of etcd.
-  void undo_accepting() {
-    etcd_write what;
-    what.compares = {store::unchanged_since(keeper_.key(), keeper_.at())};
-    what.operations = {store::erase{{keeper_.key(), ""}},
-                       store::erase{{keys::allocation(name()), ""}}};
-    if (record()->endpoints[model::endpoint::primary] != 0)
-      what.operations.push_back(
-          store::erase{{keys::port(record()->endpoints[model::endpoint::primary]), ""}});
-    what.witness = {keeper_.key(), ""};
-    what.made = [](const auto& found) { return found.empty(); };
-    keeper_.commit(std::move(what), [this](const write_result& came) {
-      if (came.done()) {
-        tell(model::provision_undone{});
-        keeper_.forget();
-      }
-    });
-  }
-
   // -- the loop: decide, write, act ---------------------------------------------------------------
 
   void tick() {
@@ -700,7 +557,7 @@ private:
     if (keeper_.rests())
       return alarm_.set(record_keeper::retry_pause);
     if (record()->phase == model::record_phase::accepting) {
-      undo_accepting();
+      acceptance_.undo();
       return;
     }
     if (adopt_parameters() || begin_bootstrap_anew())
@@ -1126,6 +983,7 @@ private:
   instance_setup_ptr setup_;
   record_keeper keeper_;
   adoption adoption_;
+  instance_acceptance acceptance_;
   instance_bindings bindings_;
   model::instance_observations observations_;
   instance_clusters clusters_;
