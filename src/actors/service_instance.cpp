@@ -10,6 +10,7 @@
 #include "actors/instance_acceptance.hpp"
 #include "actors/instance_bindings.hpp"
 #include "actors/instance_clusters.hpp"
+#include "actors/instance_demotions.hpp"
 #include "actors/last_words.hpp"
 #include "actors/record_keeper.hpp"
 #include "base/json.hpp"
@@ -62,7 +63,7 @@ public:
         keeper_(*this, self, *setup_, std::move(start.name), std::move(now)),
         adoption_(setup_->out->status.adopting), acceptance_(keeper_, *this),
         bindings_(keeper_, *this, std::move(start.bindings)),
-        clusters_(keeper_, *this, observations_) {
+        clusters_(keeper_, *this, observations_), demotions_(keeper_, observations_) {
     observations_.routed_as = name();
     if (start.known)
       keeper_.adopt(std::move(*start.known), start.at);
@@ -78,7 +79,7 @@ public:
           std::visit([&](auto& asked) { take(std::move(asked), owed); }, what);
           return owed;
         },
-        [this](const model::demote_request& what) { return demote(what); },
+        [this](const model::demote_request& what) { return demotions_.demote(what); },
         [this](const model::forget_request& what) { return forget_cell(what.cell); },
         [this](const key_changes& changed) {
           for (const auto& c : changed.changes)
@@ -154,9 +155,7 @@ private:
 
   void record_gone() override {
     bindings_.forget();
-    for (auto& one : std::exchange(demotions_, {}))
-      one.owed.deliver(model::demote_report{
-          true, {{name(), one.from, "", "the instance is removed, and its nodes with it"}}});
+    demotions_.forget();
     clusters_.retire_all();
     observations_ = {};
     observations_.routed_as = name();
@@ -171,6 +170,7 @@ private:
   }
 
   void not_accepted() override { ended_ = !record(); }
+  void switchover_failed() override { demotions_.answer(); }
 
   /// Takes over a changed key of this instance or of its scopes.
   void learn(const store::key_value& entry, bool erased) {
@@ -540,7 +540,7 @@ private:
       return;
     }
     observations_.routing = setup_->out->status.routers.load();
-    answer_demotions();
+    demotions_.answer();
     for (auto* part : clusters_.parts()) {
       part->watch.judge_members(); // by what is known of the cells by now
       part->steps.forget_old_halts();
@@ -681,8 +681,8 @@ private:
     auto all = bindings_.unserved();
     if (unserved_ && std::ranges::find(all, *unserved_) == all.end())
       all.push_back(*unserved_);
-    if (!demotions_.empty())
-      all.push_back(new_leader());
+    if (demotions_.pending())
+      all.push_back(demotions_.new_leader());
     return all;
   }
 
@@ -912,72 +912,6 @@ private:
                   });
   }
 
-  // -- demotion -----------------------------------------------------------------------------------
-
-  [[nodiscard]] model::route new_leader() const {
-    return {observations_.routed_at, 0, false, name()};
-  }
-
-  struct demotion {
-    std::string from;
-    caf::typed_response_promise<model::demote_report> owed;
-  };
-
-  caf::result<model::demote_report> demote(const model::demote_request& what) {
-    const auto* leader =
-        record() ? record()->living.find_node(observations_.living.seen.leader) : nullptr;
-    if (leader == nullptr || leader->cell != what.cell)
-      return model::demote_report{true, {}};
-    auto report = [&](const std::string& why) {
-      return model::demote_report{true, {{record()->instance_id, leader->node_id, "", why}}};
-    };
-    if (keeper_.busy() || !keeper_.acts() || !record()->living.switching_to.empty())
-      return report("it is being changed at this moment; try again");
-    if (record()->is_being_rebuilt() && record()->rebuilt->phase != model::rebuild_phase::copying)
-      return report("it is being switched to a new cluster at this moment; try again");
-    const model::node* candidate = nullptr;
-    for (const auto& n : record()->living.nodes)
-      if (n.phase == model::node_phase::started && n.cell != what.cell
-          && model::may_take_over(record()->living, observations_.living.seen, n.node_id))
-        candidate = &n;
-    if (candidate == nullptr)
-      return report("no replica is well on another cell");
-    auto owed = self_->make_response_promise<model::demote_report>();
-    observations_.living.failed_switchover.clear();
-    auto next = *record();
-    next.living.switching_to = candidate->node_id;
-    keeper_.write(std::move(next), {}, {},
-                  [this, owed, from = leader->node_id](const write_result& came) mutable {
-                    if (came.done())
-                      demotions_.push_back({from, owed});
-                    else
-                      owed.deliver(model::demote_report{true, {{name(), from, "", came.why}}});
-                  });
-    return owed;
-  }
-
-  /// A demotion ends only when routers lead clients to the new leader: the operator stops the old
-  /// leader's machine next.
-  void switchover_failed() override { answer_demotions(); }
-
-  void answer_demotions() {
-    std::erase_if(demotions_, [this](demotion& one) {
-      const auto& leader = observations_.living.seen.leader;
-      bool moved = !leader.empty() && leader != one.from;
-      if (moved
-          && (!observations_.routing
-              || !model::waits_for(*observations_.routing, new_leader()).over()))
-        return false;
-      if (!moved && observations_.living.failed_switchover.empty())
-        return false;
-      one.owed.deliver(
-          model::demote_report{true,
-                               {{record() ? record()->instance_id : name(), one.from,
-                                 moved ? leader : "", observations_.living.failed_switchover}}});
-      return true;
-    });
-  }
-
   service_instance_actor::pointer self_;
   alarm<service_instance_actor::pointer> alarm_;
   instance_setup_ptr setup_;
@@ -987,6 +921,7 @@ private:
   instance_bindings bindings_;
   model::instance_observations observations_;
   instance_clusters clusters_;
+  instance_demotions demotions_;
   std::string waiting_for_;
   /// Revision of the record with the operation in progress, if this actor has written it.
   store::revision accepted_at_ = 0;
@@ -1008,7 +943,6 @@ private:
     answer owed;
   };
   std::vector<awaited> awaited_;
-  std::vector<demotion> demotions_;
 
   bool ended_ = false;      ///< the instance is gone, and no request waits
   model::step_table steps_; ///< steps under way, and steps to be tried again later
