@@ -5,7 +5,7 @@
 #include "model/acceptance.hpp"
 #include "model/names.hpp"
 #include "store/keys.hpp"
-#include "store/record_json.hpp"
+#include "store/port_json.hpp"
 
 namespace matriarch::actors {
 

@@ -11,6 +11,7 @@
 #include "actors/instance_bindings.hpp"
 #include "actors/instance_clusters.hpp"
 #include "actors/instance_demotions.hpp"
+#include "actors/instance_ports.hpp"
 #include "actors/last_words.hpp"
 #include "actors/record_keeper.hpp"
 #include "base/json.hpp"
@@ -25,7 +26,6 @@
 #include "model/plan.hpp"
 #include "model/rebuild_request.hpp"
 #include "model/replica_health.hpp"
-#include "model/step_table.hpp"
 #include "model/words.hpp"
 #include "store/etcd_access.hpp"
 #include "store/grave_json.hpp"
@@ -41,19 +41,14 @@ namespace {
 using namespace std::chrono_literals;
 namespace keys = store::keys;
 
-constexpr caf::timespan port_patience = 10s; // the registry answers from memory
 // How often an operation under way is checked when nothing happens: its deadlines are minutes.
 constexpr caf::timespan working_pause = 1s;
 // How often a cluster checks whether it may adopt late parameters.
 constexpr caf::timespan adoption_pause = 5s;
 // etcd takes 128 operations in a transaction; the record is one of them.
 constexpr std::size_t most_operations = 100;
-// Pause between requests for a port while none is free.
-constexpr caf::timespan port_retry_pause = 2s;
 // How long a cell that failed to start a node for a repair is avoided.
 constexpr caf::timespan avoidance = 60s;
-
-using model::step_kind;
 
 class service_instance final : private instance_host {
 public:
@@ -63,7 +58,8 @@ public:
         keeper_(*this, self, *setup_, std::move(start.name), std::move(now)),
         adoption_(setup_->out->status.adopting), acceptance_(keeper_, *this),
         bindings_(keeper_, *this, std::move(start.bindings)),
-        clusters_(keeper_, *this, observations_), demotions_(keeper_, observations_) {
+        clusters_(keeper_, *this, observations_), demotions_(keeper_, observations_),
+        ports_(keeper_, *this, observations_) {
     observations_.routed_as = name();
     if (start.known)
       keeper_.adopt(std::move(*start.known), start.at);
@@ -529,7 +525,7 @@ private:
   /// Called after every event that may change what comes next.
   void go_on() override {
     const auto now = self_->clock().now();
-    steps_.let_go(now);
+    ports_.let_go(now);
     for (auto* part : clusters_.parts())
       part->steps.let_go(now);
     if (!keeper_.serve_waiting())
@@ -712,59 +708,7 @@ private:
       change_port(model::endpoint::primary);
   }
 
-  /// Exchanges one of this instance's public ports, which no client may know yet. The old port
-  /// rests, since another router may still have it open.
-  void change_port(model::endpoint which) override {
-    if (keeper_.busy())
-      return;
-    if (is_put_off({step_kind::change_port}))
-      return alarm_.set(steps_.put_off_until({step_kind::change_port}) - self_->clock().now());
-    keeper_.hold(true);
-    auto holder = holder_of(which);
-    auto done = [this, which, holder](const port_offer& offer) {
-      keeper_.hold(false);
-      observations_.no_other_port = offer.why;
-      put_off({step_kind::change_port}, port_retry_pause);
-      if (offer.port != 0 && record() && keeper_.acts())
-        return exchange_port(which, offer);
-      self_->send(setup_->ports, port_settled{holder, false}); // the offer may still arrive late
-      go_on();
-    };
-    self_->request(setup_->ports, port_patience, port_order{holder})
-        .then([done](const port_offer& offer) { done(offer); },
-              [done](const caf::error&) {
-                done({0, 0, 0, "no port could be reserved in time"});
-              });
-  }
-
-  /// The name under which the registry keeps this instance's port.
-  [[nodiscard]] std::string holder_of(model::endpoint which) const {
-    return which == model::endpoint::read_only ? keys::read_only_holder(name()) : name();
-  }
-
-  void exchange_port(model::endpoint which, const port_offer& offer) {
-    auto next = *record();
-    auto before = std::exchange(next.endpoints[which], offer.port);
-    auto holder = holder_of(which);
-    auto port_key = keys::port(offer.port);
-    keeper_.write(
-        std::move(next),
-        {offer.at == 0 ? store::absent(port_key) : store::unchanged_since(port_key, offer.at)},
-        {store::put{port_key, store::encode_port_use({name(), std::nullopt, 0})},
-         store::put{which == model::endpoint::read_only ? keys::read_only_allocation(name())
-                                                        : keys::allocation(name()),
-                    std::to_string(offer.port)},
-         store::put{keys::next_port, std::to_string(offer.next)},
-         store::put{keys::port(before),
-                    store::encode_port_use({name(), setup_->outside.now(), 0})}},
-        [this, holder, before, port = offer.port](const write_result& came) {
-          self_->send(setup_->ports, port_settled{holder, came.done()});
-          if (came.done())
-            tell(model::port_exchanged{before, port});
-          else
-            spdlog::warn("instance {}: its port is not exchanged yet: {}", name(), came.why);
-        });
-  }
+  void change_port(model::endpoint which) override { ports_.change_port(which); }
 
   // -- repair -------------------------------------------------------------------------------------
 
@@ -820,13 +764,6 @@ private:
       part->watch.forget_node(one.which.node_id);
       part->steps.forget_node(one.which.node_id);
     }
-  }
-
-  [[nodiscard]] bool is_put_off(const model::step_key& which) const {
-    return self_->clock().now() < steps_.put_off_until(which);
-  }
-  void put_off(const model::step_key& which, caf::timespan pause) {
-    steps_.put_off(which, self_->clock().now() + pause);
   }
 
   void perform(const model::scoped_step& step) {
@@ -922,6 +859,7 @@ private:
   model::instance_observations observations_;
   instance_clusters clusters_;
   instance_demotions demotions_;
+  instance_ports ports_;
   std::string waiting_for_;
   /// Revision of the record with the operation in progress, if this actor has written it.
   store::revision accepted_at_ = 0;
@@ -944,8 +882,7 @@ private:
   };
   std::vector<awaited> awaited_;
 
-  bool ended_ = false;      ///< the instance is gone, and no request waits
-  model::step_table steps_; ///< steps under way, and steps to be tried again later
+  bool ended_ = false; ///< the instance is gone, and no request waits
 };
 
 struct state {
