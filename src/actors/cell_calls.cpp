@@ -165,6 +165,7 @@ cell_answer judge_start(const base::outcome& came) {
   // 409: a foreign cell has this node already. The node's member key will show it.
   if (came.status == 200 || came.status == 201 || came.status == 202 || came.status == 409) {
     cell_answer started{kind::done};
+    started.existed = came.status == 409;
     if (auto body = json::parse(came.body); body.ok() && body->IsObject())
       started.at = addresses_in(*body);
     return started;
@@ -184,7 +185,7 @@ cell_answer judge_halt(const base::outcome& came) {
   cell_answer halted{kind::done};
   halted.data = {json::integer_member(*body, "position"), json::integer_member(*body, "history"),
                  is_set(*body, "led")};
-  if (halted.data.position <= 0)
+  if (!is_set(*body, "halted"))
     return {kind::refused, "it does not say how far the node was"};
   return halted;
 }
@@ -205,6 +206,7 @@ cell_health health_in(const std::string& guid, const base::outcome& came, std::s
   if (!seen.reachable) {
     seen.why = came.status == 0 ? came.error : description_in(came);
   } else if (auto parsed = json::parse(came.body); came.status == 200 && parsed.ok()) {
+    seen.told = parsed->IsObject();
     seen.capacity = static_cast<int>(json::integer_member(*parsed, "capacity"));
     seen.fencing = json::string_member(*parsed, "fencing");
     seen.control_tls = is_set(*parsed, "patroni_tls");

@@ -174,7 +174,7 @@ private:
     const auto before = view;
     view.reachable = seen.reachable;
     view.last_error = seen.why;
-    if (seen.reachable) {
+    if (seen.told) {
       view.capacity = seen.capacity;
       view.fencing = seen.fencing.empty() ? "unknown" : seen.fencing;
       view.control_tls = seen.control_tls;

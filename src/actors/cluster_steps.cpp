@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/utf8.hpp"
+#include "model/switch_plan.hpp"
 
 namespace matriarch::actors {
 
@@ -37,6 +38,10 @@ constexpr caf::timespan longest_position_pause =
     1s; // one that stands still is asked for less often
 // Above the 60 s that an engine allows itself.
 constexpr caf::timespan flush_patience = 75s;
+// An order that a cluster has taken up and that is due again, by what its members' keys say.
+constexpr caf::timespan repeated_order_pause = 10s;
+// A leader that takes long to write down what it holds is not asked for it all the time.
+constexpr caf::timespan slow_flush_pause = 30s;
 constexpr caf::timespan write_retry_pause = 500ms;
 constexpr caf::timespan removal_retry_pause = 2s;
 constexpr caf::timespan switchover_retry_pause = 2s;
@@ -88,6 +93,7 @@ void cluster_steps::forget_node(const std::string& node_id) {
   here_->failed_halts.erase(node_id);
   here_->resumed.erase(node_id);
   here_->replayed.erase(node_id);
+  here_->replayed_since.erase(node_id);
 }
 
 void cluster_steps::forget_confirmations() {
@@ -95,6 +101,7 @@ void cluster_steps::forget_confirmations() {
   here_->failed_halts.clear();
   here_->resumed.clear();
   here_->replayed.clear();
+  here_->replayed_since.clear();
   here_->follows.reset();
   here_->retains_for.reset();
   here_->flushed.reset();
@@ -314,7 +321,8 @@ void cluster_steps::perform_one(const model::resume_node& step) {
     return host_.wake(write_retry_pause);
   auto done = [this, resume, cell = n->cell](const cell_answer& said) {
     steps_.end(resume);
-    if (said.is != cell_answer::kind::done)
+    // 409: the cell leaves a node alone that it does not understand.
+    if (said.is != cell_answer::kind::done || said.existed)
       return ask_cell_again(resume, cell, said);
     // What its key says is from before its stop.
     if (here_->halted.contains(resume.node_id))
@@ -348,6 +356,8 @@ void cluster_steps::perform_one(const model::ask_position& step) {
     if (!said.ok)
       return spdlog::warn("instance {}: node {}: {}", name(), asked.node_id, said.why);
     here_->replayed[asked.node_id] = said.position;
+    if (!the_same || !here_->replayed_since.contains(asked.node_id))
+      here_->replayed_since[asked.node_id] = setup().outside.now();
     host_.go_on();
   };
   self()
@@ -360,12 +370,13 @@ void cluster_steps::perform_one(const model::ask_position& step) {
 }
 
 void cluster_steps::perform_one(const model::follow& step) {
-  tell_cluster({step_kind::follow}, runs().decisions->following(step.leader),
+  tell_cluster({step_kind::follow, step.leader}, runs().decisions->following(step.leader),
                [this, leader = step.leader] { here_->follows = leader; });
 }
 
 void cluster_steps::perform_one(const model::retain& step) {
-  tell_cluster({step_kind::retain}, runs().decisions->retaining(!step.for_scope.empty()),
+  tell_cluster({step_kind::retain, step.for_scope},
+               runs().decisions->retaining(!step.for_scope.empty()),
                [this, scope = step.for_scope] { here_->retains_for = scope; });
 }
 
@@ -378,6 +389,7 @@ void cluster_steps::tell_cluster(const model::step_key& step, std::string change
     steps_.end(step);
     if (said.done()) {
       failed_configurations_ = 0;
+      put_off(step, repeated_order_pause); // its members' keys change some seconds later
       confirmed();
       return host_.go_on();
     }
@@ -399,13 +411,16 @@ void cluster_steps::perform_one(const model::flush& step) {
     steps_.end({step_kind::flush});
     if (said.ok) {
       auto took = std::chrono::duration_cast<model::duration>(self()->clock().now() - begun);
-      here_->flushed = model::cluster_observations::flush{id, setup().outside.now(), took};
+      if (took > model::quick_flush)
+        put_off({step_kind::flush}, slow_flush_pause);
+      here_->flushed =
+          model::cluster_observations::flush{id, said.history, setup().outside.now(), took};
       return host_.go_on();
     }
-    put_off({step_kind::flush}, settings_pause);
+    put_off({step_kind::flush}, slow_flush_pause);
     spdlog::warn("instance {}: node {} has not written down what it holds in memory only: {}",
                  name(), id, said.why);
-    host_.wake(settings_pause);
+    host_.wake(slow_flush_pause);
   };
   self()
       ->request(runs().actor, flush_patience,
@@ -413,7 +428,7 @@ void cluster_steps::perform_one(const model::flush& step) {
                             cluster()->secret_of(model::secret_name::superuser)})
       .then([done](const flush_answer& said) { done(said); },
             [done](const caf::error&) {
-              done({false, "it did not say so in time"});
+              done({false, 0, "it did not say so in time"});
             });
 }
 

@@ -193,6 +193,7 @@ struct flush_order {
 };
 struct flush_answer {
   bool ok = false;
+  std::int64_t history = 0; ///< the one that the leader writes: see model::data_at_stop
   std::string why = {};
 };
 

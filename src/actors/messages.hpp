@@ -129,6 +129,7 @@ struct cell_answer {
   std::string why = {};    ///< in words that a tenant may read
   std::string detail = {}; ///< for the log, if it says more: where the cell listens, for example
   model::node_addresses at = {}; ///< of a node that was started, as far as the cell says it
+  bool existed = false;          ///< a cell that says no more has a node of that id already
   model::data_at_stop data = {}; ///< of a node that was stopped
   [[nodiscard]] const std::string& for_the_log() const { return detail.empty() ? why : detail; }
 };
@@ -140,6 +141,7 @@ struct cell_health {
   std::string fencing;
   std::string why;                 ///< why it is not reachable
   bool control_tls = false;        ///< its agent can have nodes be asked by TLS
+  bool told = false;               ///< it has told what follows, and capacity and fencing
   bool halts = false;              ///< its agent can stop a node and say how far its data is
   std::string engine_version = {}; ///< as the cell has said it last
   std::vector<model::plan_fault> plan_faults = {};

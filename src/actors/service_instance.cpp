@@ -657,7 +657,7 @@ private:
         || !record()->living.switching_to.empty() || record()->living.taking_up.has_value()
         || bindings_.pending() || observations_.living.repair_turn || observations_.living.shortage
         || record()->is_being_rebuilt() || record()->incoming || record()->outgoing
-        || std::ranges::any_of(record()->living.nodes, &model::node::halted))
+        || std::ranges::any_of(record()->living.nodes, &model::node::is_kept_stopped))
       return true;
     int present = 0;
     for (const auto& n : record()->living.nodes) {
@@ -721,7 +721,8 @@ private:
       observations_.avoid[cell] = why.reason;
     for (auto* part : clusters_.parts())
       part->watch.look_at_health(news_);
-    if (record()->rebuilt || std::ranges::any_of(record()->living.nodes, &model::node::halted))
+    if (record()->rebuilt
+        || std::ranges::any_of(record()->living.nodes, &model::node::is_kept_stopped))
       look_which_cells_halt();
   }
 

@@ -131,10 +131,12 @@ void node::adopt() {
     }
     spdlog::info("node {} of {} found {}", id(), state_.record.request.scope,
                  life.alive ? "running" : "ended");
-    if (state_.record.halted)
+    if (state_.record.halted) {
       begin_halt(); // the earlier agent may have ended before the node had stopped
-    else if (life.alive && is_ == state::restarting)
+      told_to_end_ = life.alive;
+    } else if (life.alive && is_ == state::restarting) {
       is_ = state::starting;
+    }
   }));
 }
 
@@ -235,8 +237,11 @@ void node::look_after() {
     busy_ = false;
     if (!is_wanted())
       return;
-    if (life.alive)
+    if (life.alive) {
+      if (ends_first_)
+        tell_to_end();
       return found_alive();
+    }
     spdlog::warn("node {} ended{}", id(), life.how ? fmt::format(" ({})", *life.how) : "");
     with_.engine.node_ended(life.how);
     // At once, for a server without its keeper still takes writes.
@@ -246,12 +251,16 @@ void node::look_after() {
 }
 
 void node::found_alive() {
+  watch_leader();
+  if (!measuring_ && clock::now() >= measure_at_)
+    measure();
+}
+
+void node::watch_leader() {
   if (silent_ && may_lead_)
     kill_if_replaced();
   if (!probing_ && clock::now() >= probe_at_)
     probe();
-  if (!measuring_ && clock::now() >= measure_at_)
-    measure();
 }
 
 void node::measure() {
@@ -334,7 +343,7 @@ void node::kill_if_replaced() {
     return;
   engine_->ask_successor(life_.guard([this](const std::optional<std::string>& who) {
     asking_who_leads_ = false;
-    auto is_up = is_ == state::starting || is_ == state::running;
+    auto is_up = is_ == state::starting || is_ == state::running || is_ == state::halting;
     if (!who || !silent_ || !may_lead_ || !is_up || !state_.record.process)
       return;
     spdlog::warn("node {} is killed, for it does not answer and {} leads in its place", id(),
@@ -436,7 +445,8 @@ void node::begin_halt() {
   go_on_halting();
 }
 
-/// A halt never kills the node: its purpose is a clean stop that loses nothing.
+/// The purpose of a halt is a clean stop that loses nothing: the node is killed only if it does not answer
+/// and another one leads in its place.
 void node::go_on_halting() {
   auto now = clock::now();
   if (!busy_) {
@@ -446,12 +456,8 @@ void node::go_on_halting() {
       if (is_ != state::halting)
         return;
       if (life.alive) {
-        if (clock::now() >= signal_at_) {
-          signal_at_ = clock::now() + signal_pause;
-          told_to_end_ = true;
-          with_.driver.stop(state_.place());
-        }
-        return;
+        tell_to_end();
+        return watch_leader();
       }
       busy_ = true;
       with_.driver.destroy(state_.place(), life_.guard([this](std::size_t left) {
@@ -472,15 +478,26 @@ void node::go_on_halting() {
   });
 }
 
+/// Again and again: a program that has just started takes no notice of the first signal.
+void node::tell_to_end() {
+  if (clock::now() < signal_at_)
+    return;
+  signal_at_ = clock::now() + signal_pause;
+  told_to_end_ = true;
+  with_.driver.stop(state_.place());
+}
+
 void node::refuse_halt_waiters(const char* why) {
   for (const auto& waiting : std::exchange(halt_waiters_, {}))
     waiting.then(failure{why});
 }
 
 void node::tell_halted() {
-  const auto data = engine_->at_stop();
+  auto data = engine_->at_stop();
+  if (!data)
+    spdlog::warn("node {} has stopped, and where its data ends is unknown: {}", id(), data.error());
   for (const auto& waiting : std::exchange(halt_waiters_, {}))
-    waiting.then(data);
+    waiting.then(data.ok() ? *data : model::data_at_stop{});
 }
 
 std::optional<std::string> node::resume() {

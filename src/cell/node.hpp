@@ -122,6 +122,7 @@ private:
   void found_alive();
   void probe();
   void probed(const node_answer& answer);
+  void watch_leader();
   void kill_if_replaced();
   void measure();
   void measured(const disk_use& now);
@@ -132,6 +133,7 @@ private:
   }
   void begin_halt();
   void go_on_halting();
+  void tell_to_end();
   void tell_halted();
   void refuse_halt_waiters(const char* why);
   void go_on_stopping();

@@ -214,11 +214,11 @@ result<std::string> instances_table(std::string_view answer) {
 
 namespace {
 
-/// `in progress (copying): what it waits for`; empty if the instance was never rebuilt.
+/// `in progress (copying): what it waits for`; `-` if the instance was never rebuilt.
 std::string rebuild_of(const json::value& instance) {
   const auto* task = json::member(instance, "rebuild");
   if (task == nullptr || !task->IsObject())
-    return {};
+    return "-";
   auto text = json::string_member(*task, "state");
   if (text == "in progress")
     text += " (" + json::string_member(*task, "phase") + ")";

@@ -85,6 +85,8 @@ struct node {
   bool control_certified = false;
   /// `cluster_settings::limits` at the time when the node was placed.
   rare_value<node_limits> limits = {};
+  /// Whether it is to stop, or to run again after that. It does not matter of a node that is removed.
+  [[nodiscard]] bool is_kept_stopped() const { return halted && phase != node_phase::removing; }
   bool operator==(const node&) const = default;
 };
 

@@ -377,15 +377,11 @@ private:
     const auto* leader = cluster_.find_node(here_.seen.leader);
     bool is_led = leader != nullptr && !leader->halted && look_.leader_runs();
     bool others_wait = can_lead && !is_led;
-    for (auto& n : next_.nodes) {
-      if (!n.halted || n.phase == node_phase::removing)
-        continue;
-      // A cell that cannot stop a node has not, and might make it anew.
-      if (fleet_.unable_to_halt.contains(n.cell))
-        n.halted = false;
-      else if (!others_wait || n.node_id == goal_.first_again || here_.seen.leads(n.node_id))
+    for (const auto& n : cluster_.nodes)
+      if (n.halted && n.phase != node_phase::removing && !look_.lost(n) && !n.forgotten
+          && !here_.resumed.contains(n.node_id)
+          && (!others_wait || &n == first || here_.seen.leads(n.node_id)))
         result_.steps.emplace_back(resume_node{n.node_id});
-    }
   }
 
   // -- away ---------------------------------------------------------------------------------------

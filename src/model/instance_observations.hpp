@@ -69,6 +69,8 @@ struct cluster_observations {
   rare_set<std::string> resumed;
   /// How far each node of a cluster that follows another one has replayed, as it has just said.
   rare_map<std::string, std::int64_t> replayed;
+  /// Since when each of them has stood there, as far as it was asked.
+  rare_map<std::string, wall_time> replayed_since;
   /// The place that the cluster has confirmed to follow, empty for none; not set if that is not known.
   rare_value<std::string> follows;
   /// The scope that the cluster has confirmed to keep data for, likewise.
@@ -76,6 +78,7 @@ struct cluster_observations {
   /// When a leader last wrote down all that it held in memory only.
   struct flush {
     std::string leader;
+    std::int64_t history = 0; ///< the one that it writes: see data_at_stop
     wall_time ended;
     duration took{};
     bool operator==(const flush&) const = default;

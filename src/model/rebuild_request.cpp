@@ -36,7 +36,7 @@ verdict why_not(const record& known, const instance_observations& observations) 
   if (!seen.running(seen.leader) || living.find_node(seen.leader) == nullptr)
     return {verdict_kind::refused,
             "no node of this instance leads, so that there is nothing to copy"};
-  if (std::ranges::any_of(living.nodes, &node::halted))
+  if (std::ranges::any_of(living.nodes, &node::is_kept_stopped))
     return {verdict_kind::busy, "a node that was stopped does not run again yet"};
   if (place_of_leader(living, seen).empty())
     return {verdict_kind::refused, "the cell of " + seen.leader + " does not say where it listens"};

@@ -91,6 +91,8 @@ struct rebuild {
   std::string leader = {};
   /// The history that it wrote; see data_at_stop.
   std::int64_t history = 0;
+  /// Until when the nodes that served before are kept at most, of one that has succeeded.
+  std::optional<wall_time> keep_until = {};
   /// Cells that failed to start a node for it, with the reason; not tried again.
   rare_map<std::string, std::string> failed_cells = {};
   bool succeeded = false;   ///< meaningful once ended

@@ -59,6 +59,13 @@ private:
     else if (!now.behind && !now.copies)
       convalesce(now); // the node has been well since the last check
     now.copies = member != nullptr && member->copying();
+    if (is_halted(id)) {
+      // A node that was told to stop is neither well nor unwell, and begins anew when it runs again.
+      now.unwell_for = now.stood_for = duration{0};
+      now.stands = now.behind = false;
+      pause(now);
+      return;
+    }
     if (now.copies) {
       // A copy of a big database takes long: the node counts as neither well nor unwell, and its
       // position starts anew. Copies that fail again and again are noticed by the time between
@@ -86,6 +93,11 @@ private:
       judge_standstill(id, *member, now);
     }
     note(id, now, runs && !now.stands, got_on);
+  }
+
+  [[nodiscard]] bool is_halted(const std::string& id) const {
+    const auto* n = known_.find_node(id);
+    return n != nullptr && n->halted;
   }
 
   /// Leaves the unwell time as it is.

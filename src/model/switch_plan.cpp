@@ -34,6 +34,12 @@ void remove_cluster(const cluster& known, const cluster_observations& here,
 }
 
 /// A rebuild in progress.
+/// A leader's key may last for its ttl, and a synchronous leader waits for its replicas about as long.
+duration longest_halt_of(const cluster& one) {
+  return std::max<duration>(longest_halt,
+                            std::chrono::seconds{one.in_force.ttl} + longest_halt / 3);
+}
+
 class switch_planner {
 public:
   switch_planner(const record& known, const instance_observations& observations,
@@ -72,8 +78,9 @@ private:
   // -- the new cluster is made, and follows -------------------------------------------------------
 
   void copy() {
-    if (auto why = why_not_to_halt_ever(); !why.empty())
-      return fail(why);
+    for (const auto& why : {why_not_to_halt_ever(), why_no_copy_comes()})
+      if (!why.empty())
+        return fail(why);
     if (!retains())
       add_step(record_.living.scope, retain{record_.living.retains_for});
     auto left = observations_.now >= record_.rebuilt->deadline ? "its time is over" : std::string{};
@@ -101,9 +108,9 @@ private:
     const auto& leader = observations_.living.seen.leader;
     auto& task = *next_.rebuilt;
     task.phase = rebuild_phase::halting;
-    task.halt_until = observations_.now + longest_halt;
+    task.halt_until = observations_.now + longest_halt_of(record_.living);
     task.leader = leader;
-    task.history = observations_.living.seen.members.at(leader).timeline;
+    task.history = observations_.living.flushed->history;
   }
 
   cluster_decision make_incoming() {
@@ -138,6 +145,25 @@ private:
     return {};
   }
 
+  /// Why the new cluster will never have all, however long it is waited for.
+  [[nodiscard]] std::string why_no_copy_comes() const {
+    const auto& here = *observations_.incoming;
+    // Nothing is repaired in a cluster that nobody leads: it is only a copy.
+    if (here.seen.leader.empty())
+      for (const auto& n : record_.incoming->nodes)
+        if (observations_.lost_cells.contains(n.cell) || n.forgotten)
+          return "the new cluster: cell " + n.cell + " of node " + n.node_id + " is lost";
+    const auto& living = observations_.living;
+    const auto& follower = here.seen.leader;
+    auto since = here.replayed_since.find(follower);
+    if (living.lag_told && !living.lag.contains(follower) && since != here.replayed_since.end()
+        && observations_.now >= since->second + longest_idle_copy)
+      return "the new cluster: " + follower
+             + " gets nothing from the leader, and no further; the "
+               "leader may have removed what it needs (max_slot_wal_keep_size)";
+    return {};
+  }
+
   /// What there is to wait for before the one that serves can be stopped; empty if nothing is.
   std::string why_not_to_switch(const cluster_decision& made) {
     if (!made.waiting_for.empty())
@@ -169,13 +195,15 @@ private:
     for (const auto& n : record_.living.nodes)
       if (!observations_.able_to_halt.contains(n.cell))
         return "waiting for cell " + n.cell + " to say whether it can stop a node";
-    if (seen.members.at(seen.leader).timeline <= 0)
-      return "waiting for " + seen.leader + " to say which history it writes";
     const auto& follower = observations_.incoming->seen.leader;
+    if (auto unserved = why_not_served(); !unserved.empty())
+      return unserved; // a router that cannot read the record would lead nowhere after the turn
     auto lag = observations_.living.lag.find(follower);
     bool told = observations_.living.lag_told && living_.unsure.empty();
     if (!told || lag == observations_.living.lag.end() || lag->second > negligible_lag_bytes) {
       add_step(record_.living.scope, ask_lag{});
+      if (told && lag == observations_.living.lag.end())
+        add_step(record_.incoming->scope, ask_position{follower});
       return told ? "waiting for " + follower + " to follow without lag"
                   : waiting_for_streams(living_.unsure);
     }
@@ -213,6 +241,8 @@ private:
       return fail("taken back, since " + leader + " came to lead in " + record_.living.scope
                   + " while its nodes were being stopped");
     }
+    if (auto why = why_never_to_turn(); !why.empty())
+      return fail("taken back, since " + why);
     auto left = why_not_to_turn();
     if (observations_.now >= record_.rebuilt->halt_until.value_or(observations_.now))
       return fail("taken back, since it was not done in time: "
@@ -220,6 +250,18 @@ private:
     if (left.empty())
       return turn();
     wait(left);
+  }
+
+  /// Why nobody will ever know where the data of the cluster that serves ends.
+  [[nodiscard]] std::string why_never_to_turn() const {
+    const auto& task = *record_.rebuilt;
+    auto last = observations_.living.halted.find(task.leader);
+    if (last == observations_.living.halted.end()
+        || (last->second.led && last->second.history == task.history))
+      return {};
+    return task.leader
+           + " did not stop cleanly as the leader that it was, so that nobody knows what "
+             "was written last";
   }
 
   /// What there is to wait for until the new cluster surely has all; empty if it has.
@@ -234,13 +276,9 @@ private:
       }
     if (!running.empty())
       return "waiting for word that " + list_of(running) + " has stopped";
-    const auto& task = *record_.rebuilt;
-    auto last = observations_.living.halted.find(task.leader);
-    if (last == observations_.living.halted.end() || !last->second.led
-        || last->second.history != task.history)
-      return task.leader
-             + " did not stop as the leader that it was, so that nobody knows what was "
-               "written last";
+    auto last = observations_.living.halted.find(record_.rebuilt->leader);
+    if (last == observations_.living.halted.end())
+      return record_.rebuilt->leader + " is no node of " + record_.living.scope + " any more";
     if (!observations_.living.seen.leader.empty())
       return observations_.living.seen.leader + " still has the leader key of "
              + record_.living.scope;
@@ -271,12 +309,14 @@ private:
   // -- the new cluster takes writes ---------------------------------------------------------------
 
   void promote() {
-    if (observations_.living.follows != std::string{}) {
+    const auto& seen = observations_.living.seen;
+    auto leader = seen.members.find(seen.leader);
+    // An earlier order to follow may have come late: its leader says so.
+    bool follows = leader != seen.members.end() && leader->second.leads_standbys;
+    if (follows || observations_.living.follows != std::string{}) {
       add_step(record_.living.scope, follow{});
       return wait("the new cluster is told to take writes");
     }
-    const auto& seen = observations_.living.seen;
-    auto leader = seen.members.find(seen.leader);
     if (leader == seen.members.end() || !leader->second.running() || !leader->second.takes_writes)
       return wait("waiting for a node of the new cluster to take writes");
     if (auto unserved = why_not_served(); !unserved.empty())
@@ -284,6 +324,7 @@ private:
     next_.living.follows.clear();
     next_.rebuilt->phase = rebuild_phase::ended;
     next_.rebuilt->succeeded = true;
+    next_.rebuilt->keep_until = observations_.now + longest_fallback;
   }
 
   /// Whether clients reach the new cluster by all routers; what is waited for if not.
@@ -317,13 +358,18 @@ private:
 };
 
 /// The nodes of the cluster that served have the only other copy of the data: they stay, stopped, until the
-/// new one takes writes and its replicas stream.
-bool is_kept_to_fall_back_on(const record& known, const cluster_decision& living,
-                             decision& result) {
+/// new one takes writes and its replicas stream; no longer if they are in the way of that.
+bool is_kept_to_fall_back_on(const record& known, const instance_observations& observations,
+                             const cluster_decision& living, decision& result) {
   auto leaves = [](const node& n) { return n.phase == node_phase::removing; };
   if (!known.desired.exists || std::ranges::any_of(known.outgoing->nodes, leaves))
     return false;
-  if (known.is_being_rebuilt() || !living.reached)
+  if (known.is_being_rebuilt())
+    return true;
+  if (observations.living.shortage
+      || observations.now >= known.rebuilt->keep_until.value_or(observations.now))
+    return false;
+  if (!living.reached)
     return true;
   if (living.unsure.empty())
     return false;
@@ -364,7 +410,7 @@ void plan_rebuild(const record& known, const instance_observations& observations
   if (known.incoming && !wanted)
     remove_cluster(*known.incoming, observations.incoming ? *observations.incoming : nothing,
                    observations, *next.incoming, result);
-  if (known.outgoing && !is_kept_to_fall_back_on(known, living, result))
+  if (known.outgoing && !is_kept_to_fall_back_on(known, observations, living, result))
     remove_cluster(*known.outgoing, observations.outgoing ? *observations.outgoing : nothing,
                    observations, *next.outgoing, result);
   if (known.desired.exists && !known.is_being_rebuilt())

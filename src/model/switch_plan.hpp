@@ -21,6 +21,11 @@ inline constexpr duration longest_halt = std::chrono::seconds{60};
 /// longer: its stop takes about as long.
 inline constexpr duration quick_flush = std::chrono::seconds{15};
 inline constexpr duration flush_validity = std::chrono::seconds{10};
+/// A follower that gets nothing from its leader may still replay what it copied: one that replays nothing
+/// either for so long never will.
+inline constexpr duration longest_idle_copy = std::chrono::minutes{5};
+/// The nodes that served are kept for so long at most after the switch.
+inline constexpr duration longest_fallback = std::chrono::hours{1};
 
 /// Adds to the goal of the cluster that serves what a rebuild needs.
 void add_rebuild(cluster_goal& living, const record& known);

@@ -220,6 +220,8 @@ json::value encode_cluster(const model::cluster& one, const std::string& instanc
   json::add(object, "had_leader", one.had_leader, owner);
   if (!one.follows.empty())
     json::add(object, "follows", one.follows, owner);
+  if (!one.retains_for.empty())
+    json::add(object, "retains_for", one.retains_for, owner);
   json::add(object, "secrets", encode_secrets(one, instance_id, keys, owner), owner);
   return object;
 }
@@ -248,6 +250,7 @@ std::optional<model::cluster> decode_cluster(reader& of_record, const json::valu
     one.switching_to = json::string_member(*object, "switching_to");
     one.had_leader = in.flag("had_leader", false);
     one.follows = json::string_member(*object, "follows");
+    one.retains_for = json::string_member(*object, "retains_for");
     decode_secrets(one, in, *object, instance_id, keys);
   }
   if (!in.why().empty())

@@ -26,8 +26,8 @@ const known_members operation_members{
      "requested", "requested_by", "failed_cells", "switched_over"},
     {{"desired_before", &desired_members}}};
 const known_members rebuild_members{{"id", "phase", "requested_by", "started_at", "deadline",
-                                     "halt_until", "leader", "history", "failed_cells", "succeeded",
-                                     "outcome"}};
+                                     "halt_until", "leader", "history", "keep_until",
+                                     "failed_cells", "succeeded", "outcome"}};
 const known_members record_members{{"instance_id",
                                     "service_id",
                                     "plan_id",
@@ -178,6 +178,8 @@ json::value encode_rebuild(const model::rebuild& one, json::document& owner) {
     json::add(object, "halt_until", milliseconds_of(*one.halt_until), owner);
   json::add(object, "leader", one.leader, owner);
   json::add(object, "history", one.history, owner);
+  if (one.keep_until)
+    json::add(object, "keep_until", milliseconds_of(*one.keep_until), owner);
   json::add(object, "failed_cells", encode_texts(one.failed_cells, owner), owner);
   json::add(object, "succeeded", one.succeeded, owner);
   json::add(object, "outcome", one.outcome, owner);
@@ -195,6 +197,7 @@ model::rebuild decode_rebuild(const json::value& object, std::string& why) {
   one.halt_until = in.time_if_any("halt_until");
   one.leader = json::string_member(object, "leader");
   one.history = json::integer_member(object, "history");
+  one.keep_until = in.time_if_any("keep_until");
   one.failed_cells = decode_texts(object, "failed_cells");
   one.succeeded = in.flag("succeeded", false);
   one.outcome = json::string_member(object, "outcome");
@@ -205,7 +208,7 @@ model::rebuild decode_rebuild(const json::value& object, std::string& why) {
 /// Whether a reader has to know of clusters beside the one that serves, and of nodes that are halted.
 bool needs_rebuilding(const model::record& known) {
   return known.is_being_rebuilt() || known.incoming || known.outgoing
-         || std::ranges::any_of(known.living.nodes, &model::node::halted);
+         || std::ranges::any_of(known.living.nodes, &model::node::is_kept_stopped);
 }
 
 } // namespace

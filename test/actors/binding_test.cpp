@@ -243,7 +243,7 @@ TEST_CASE("a binding with a later release's format is left unchanged") {
   auto good = *here.outside.etcd.value(key);
   auto later = good;
   later.replace(later.rfind(R"("min_reader":1)"), std::string{R"("min_reader":1)"}.size(),
-                R"("min_reader":2)");
+                R"("min_reader":3)");
   here.outside.etcd.put(key, later);
   here.restart();
   here.pass(2s);

@@ -59,6 +59,8 @@ private:
     expect(!known->is_being_rebuilt() && !known->incoming && !known->outgoing
                && known->living.follows.empty(),
            name + " is still being rebuilt");
+    expect(!outside_.retains(known->living.scope),
+           "the leader of " + name + " keeps data for nobody");
     expect(!wanted.rebuilt || (known->rebuilt && known->rebuilt->succeeded == *wanted.rebuilt),
            name + " was rebuilt although it could not be, or was not");
     inspect_nodes(*known, wanted);

@@ -52,7 +52,7 @@ inline model::rebuild_request rebuild(const std::string& id) {
 inline bool is_rebuilt(const world& outside, const std::string& name) {
   auto known = outside.record_of(name);
   return known && known->rebuilt && !known->is_being_rebuilt() && !known->incoming
-         && !known->outgoing;
+         && !known->outgoing && known->living.retains_for.empty();
 }
 
 /// The settings of the plan `large`, which differ from those of the other plans.

@@ -198,7 +198,9 @@ database_mock::behavior_type
 behave_as_database(database_mock::stateful_pointer<database_state> self,
                    const std::weak_ptr<epoch>& still) {
   return {
-      [=](const actors::flush_order&) { return actors::flush_answer{true}; },
+      [=](const actors::flush_order&) {
+        return actors::flush_answer{true, 1};
+      },
       [=](const actors::lag_question& asked) -> actors::lag_answer {
         auto here = still.lock();
         if (!here)

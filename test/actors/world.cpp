@@ -777,6 +777,7 @@ void world::note_loss(const std::string& scope, const std::string& node_id) {
   configured_.erase(scope);
   synchronous_.erase(scope);
   following_.erase(scope);
+  retaining_.erase(scope);
 }
 
 bool world::in_a_cell(const std::string& node) const {
@@ -1013,6 +1014,13 @@ void world::configure(const json::value& patch, const std::string& scope) {
     following_.insert(scope);
   else if (whom != nullptr)
     stand_for_itself(scope);
+  if (const auto* slots = json::member(patch, "slots"); slots != nullptr && slots->IsObject())
+    for (const auto& slot : slots->GetObject()) {
+      if (slot.value.IsNull())
+        retaining_.erase(scope);
+      else
+        retaining_.insert(scope);
+    }
   if (json::member(patch, "postgresql") == nullptr)
     return;
   if (const auto* flag = json::member(patch, "synchronous_mode"); flag != nullptr && flag->IsTrue())

@@ -343,6 +343,8 @@ public:
   [[nodiscard]] bool takes_writes(const std::string& scope) const;
   /// Whether followers of a cluster miss its last rows when its leader stops.
   bool followers_miss_the_end = false;
+  /// Whether the leader of that scope keeps data for a cluster that follows it.
+  [[nodiscard]] bool retains(const std::string& scope) const { return retaining_.contains(scope); }
 
 private:
   base::outcome halt(cell& where, const std::string& node_id);
@@ -418,7 +420,8 @@ private:
   std::map<std::string, std::string> etcd_users_;
   std::map<std::string, std::int64_t> written_;  ///< the leader's position by scope
   std::map<std::string, std::int64_t> stuck_at_; ///< positions of nodes that do not replicate
-  std::set<std::string> following_;              ///< scopes that follow others
+  std::set<std::string> retaining_; ///< scopes whose leaders keep a slot for another one
+  std::set<std::string> following_; ///< scopes that follow others
   std::map<std::string, std::int64_t> acknowledged_rows_; ///< by the instance's name
   std::vector<restart> restarts_;
   std::set<std::string> called_done_; ///< operations and bindings

@@ -6,6 +6,8 @@ from checks import equal, exactly_as_asked, rows_of, scenario, true
 from databases import Writer
 from waiting import PATIENCE, wait_until
 
+SYNCHRONOUS = "9c0f3d1b-5d0e-4a8e-8a43-6f5f4f0f6b1c"  # conf/dev.yml's cluster-sync
+
 
 def wait_for_phase(platform, instance, phase):
     """Looks without a pause: the old nodes stop within a second."""
@@ -50,7 +52,7 @@ def rebuild_while_writing(platform):
 
 @scenario("a broker that is killed while a rebuild stops the old nodes comes back and brings it to an end")
 def broker_killed_at_the_switch(platform):
-    scope = platform.admin("phoenix")["scope"]
+    scope, nodes = platform.admin("phoenix")["scope"], set(platform.nodes_of("phoenix"))
     with Writer(platform.bind("phoenix", "killed")["uri"], "written_then") as writer:
         writer.wait_for_writes(20)
         rebuild = platform.rebuild("phoenix")
@@ -61,7 +63,9 @@ def broker_killed_at_the_switch(platform):
     must_have_lost_nothing(writer)
     print(f"       the rebuild {ended['state']} {ended['description']}")
     if ended["state"] == "succeeded":
-        nothing_is_left(platform, "phoenix", scope, set())
+        nothing_is_left(platform, "phoenix", scope, nodes)
+    else:
+        equal(set(platform.nodes_of("phoenix")), nodes, "the nodes of a rebuild that was taken back")
     wait_until(lambda: not {"outgoing", "incoming"} & platform.admin("phoenix").keys(), "one cluster is left")
     exactly_as_asked(platform, "phoenix", 2)
 
@@ -85,6 +89,26 @@ def taken_back(platform):
     equal(set(platform.nodes_of("phoenix")), nodes, "the nodes")
     exactly_as_asked(platform, "phoenix", 2)
     wait_until(lambda: "incoming" not in platform.admin("phoenix"), "the new cluster is removed")
+    leader = platform.leader("phoenix")
+    wait_until(lambda: platform.ask_node(leader, "select slot_name from pg_replication_slots"
+                                         " where slot_name = 'matriarch_follower'") == [],
+               "the leader keeps nothing for a follower any more")
+
+
+@scenario("a synchronous instance is rebuilt, and is synchronous again")
+def synchronous(platform):
+    platform.create("steel", nodes=2, plan=SYNCHRONOUS)
+    with Writer(platform.bind("steel", "app")["uri"]) as writer:
+        writer.wait_for_writes(20)
+        ended = platform.wait_rebuild("steel", platform.rebuild("steel"))
+        equal(ended["state"], "succeeded", f"the rebuild ({ended['description']})")
+        writer.wait_for_writes(50)
+    must_have_lost_nothing(writer)
+    leader = platform.leader("steel")
+    wait_until(lambda: [row for row in platform.ask_node(leader, "select sync_state from pg_stat_replication")
+                        if row[0] in ("sync", "quorum")], "a synchronous replica")
+    platform.unbind("steel", "app")
+    platform.remove("steel")
 
 
 def finish(platform):

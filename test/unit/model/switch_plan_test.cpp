@@ -54,7 +54,6 @@ struct rebuilding {
     known.living.set_secret(secret_name::superuser, {"postgres", "old"});
     known.living.set_secret(secret_name::control, {"patroni", "old"});
     observations.living = all_well({"a", "b"}, "a");
-    observations.living.seen.members["a"].timeline = 3;
     observations.living.seen.members["a"].takes_writes = true;
     observations.able_to_halt = {"1", "2"};
     observations.now = beginning;
@@ -82,7 +81,7 @@ struct rebuilding {
     observations.incoming->follows = known.incoming->follows;
     observations.living.lag["c"] = 0;
     observations.living.retains_for = std::string{new_scope};
-    observations.living.flushed = cluster_observations::flush{"a", observations.now, 1s};
+    observations.living.flushed = cluster_observations::flush{"a", 3, observations.now, 1s};
   }
   /// Writes each decision until there is nothing to write; returns the last one.
   decision settle() {
@@ -313,9 +312,9 @@ TEST_CASE(
   here.observations.living.flushed.reset();
   here.settle();
   CHECK(flushes(std::nullopt) == ids{"a"});
-  CHECK(flushes(last{"b", here.observations.now, 1s}) == ids{"a"});
-  CHECK(flushes(last{"a", here.observations.now - flush_validity, 1s}) == ids{"a"});
-  CHECK(flushes(last{"a", here.observations.now, quick_flush + 1s}) == ids{"a"});
+  CHECK(flushes(last{"b", 3, here.observations.now, 1s}) == ids{"a"});
+  CHECK(flushes(last{"a", 3, here.observations.now - flush_validity, 1s}) == ids{"a"});
+  CHECK(flushes(last{"a", 3, here.observations.now, quick_flush + 1s}) == ids{"a"});
 }
 
 TEST_CASE("a stop that is not confirmed in time is taken back, and the leader runs first") {
@@ -398,8 +397,6 @@ TEST_CASE("after the switch the new cluster is told to take writes until it does
   CHECK(takes_step<follow>(d, new_scope));
   CHECK(here.known.rebuilt->phase == rebuild_phase::promoting);
   here.observations.living.follows = std::string{};
-  CHECK_FALSE(takes_step<follow>(here.settle(), new_scope));
-  CHECK(here.known.rebuilt->phase == rebuild_phase::promoting);
   here.observations.living.seen.members["c"].leads_standbys = false; // on its way to take them
   here.settle();
   CHECK(here.known.rebuilt->phase == rebuild_phase::promoting);
@@ -431,6 +428,82 @@ TEST_CASE("the nodes that served stay, stopped, until the new ones serve and str
     const auto* gone = step_as<forget_cluster>(one);
     return gone != nullptr && gone->scope == old_scope;
   }));
+}
+
+TEST_CASE("the nodes that served go after a time, or if the new ones lack their room") {
+  auto removes = [](auto change) {
+    rebuilding here;
+    here.until_turned();
+    here.observations.living.follows = std::string{};
+    here.observations.living.seen.members["c"].leads_standbys = false;
+    here.observations.living.seen.members["c"].takes_writes = true;
+    here.observations.living.seen.members.erase("d");
+    here.settle();
+    REQUIRE(here.known.rebuilt->succeeded);
+    change(here);
+    return !nodes_of<remove_node>(here.settle(), old_scope).empty();
+  };
+  CHECK_FALSE(removes([](auto&) {}));
+  CHECK(removes([](auto& h) { h.observations.living.shortage = placement{{}, "full", false}; }));
+  CHECK(removes([](auto& h) { h.observations.now = h.observations.now + longest_fallback; }));
+}
+
+TEST_CASE("a leader that did not stop as the leader that it was is not waited for") {
+  for (bool led : {true, false}) {
+    rebuilding here;
+    here.until_halting();
+    here.settle();
+    here.halt("a", 120);
+    here.observations.living.halted["a"] = {0, led ? 4 : 3, led};
+    here.settle();
+    CHECK(here.known.rebuilt->phase == rebuild_phase::ended);
+    CHECK_FALSE(here.known.rebuilt->succeeded);
+    CHECK(here.known.rebuilt->outcome.find("a did not stop cleanly") != std::string::npos);
+  }
+}
+
+TEST_CASE("a new cluster without a leader that loses a cell ends the rebuild") {
+  rebuilding here;
+  here.begin();
+  here.copy();
+  here.observations.incoming->seen.leader.clear();
+  here.observations.lost_cells.insert("4");
+  here.settle();
+  CHECK(here.known.rebuilt->phase == rebuild_phase::ended);
+  CHECK(here.known.rebuilt->outcome.find("cell 4") != std::string::npos);
+}
+
+TEST_CASE("a follower that gets nothing and replays nothing ends the rebuild after a while") {
+  rebuilding here;
+  here.begin();
+  here.copy();
+  here.observations.living.lag.erase("c");
+  auto d = here.settle();
+  CHECK(nodes_of<ask_position>(d, new_scope) == ids{"c"});
+  here.observations.incoming->replayed_since["c"] = here.observations.now;
+  here.settle();
+  CHECK(here.known.is_being_rebuilt());
+  here.observations.now = here.observations.now + longest_idle_copy;
+  here.settle();
+  CHECK(here.known.rebuilt->phase == rebuild_phase::ended);
+}
+
+TEST_CASE("an order to follow that comes late does not keep the new cluster from writes") {
+  rebuilding here;
+  here.until_turned();
+  here.observations.living.follows = std::string{};
+  CHECK(takes_step<follow>(here.settle(), new_scope)); // c says standby_leader still, or again
+}
+
+TEST_CASE("nodes on lost cells are not asked to run again") {
+  rebuilding here;
+  here.until_halting();
+  here.settle();
+  here.halt("b", 100);
+  here.halt("a", 120);
+  here.observations.now = *here.known.rebuilt->halt_until;
+  here.observations.lost_cells = {"1", "2"};
+  CHECK(nodes_of<resume_node>(here.settle(), old_scope).empty());
 }
 
 TEST_CASE("what a leader kept for a new cluster is let go at every end of a rebuild") {

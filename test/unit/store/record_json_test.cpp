@@ -56,6 +56,7 @@ model::cluster other_cluster(const std::string& scope) {
   one.switching_to = "m1";
   one.had_leader = true;
   one.follows = "10.0.0.1:5432";
+  one.retains_for = "db~5";
   one.set_secret(model::secret_name::superuser, {"super", "p7"});
   one.set_secret(model::secret_name::etcd, {"scope-" + scope, "p8"});
   one.secrets.front().next = model::credentials{"next", "p9"};
@@ -122,17 +123,12 @@ model::record full_record() {
   r.incoming = other_cluster("db~4");
   r.outgoing = other_cluster("db~3");
   r.last_scope = 4;
-  r.rebuilt = model::rebuild{"r1",
-                             model::rebuild_phase::halting,
-                             "an operator",
-                             moment,
-                             moment + 1h,
-                             moment + 1min,
-                             "n1",
-                             7,
-                             {{"c", "full"}},
-                             true,
-                             "a reason"};
+  r.rebuilt = model::rebuild{"r1",          model::rebuild_phase::halting,
+                             "an operator", moment,
+                             moment + 1h,   moment + 1min,
+                             "n1",          7,
+                             moment + 2h,   {{"c", "full"}},
+                             true,          "a reason"};
   r.ended_bindings = {{"b/1", {moment, "op-b"}}, {"b2", {moment + 1h}}};
   r.write_id = "w";
   return r;
@@ -645,8 +641,8 @@ TEST_CASE("a record with a too high min_reader is refused with a reason") {
   auto read = decode_record(json::text_of(document), no_keys);
   REQUIRE_FALSE(read.ok());
   CHECK(read.error()
-        == "record: a later release has written it: readers have to know format 2, and this "
-           "release knows 1; upgrade this server");
+        == "record: a later release has written it: readers have to know format 3, and this "
+           "release knows 2; upgrade this server");
 }
 
 TEST_CASE("a format that is no number is refused, not taken for an early one") {
@@ -663,14 +659,23 @@ TEST_CASE("a format that is no number is refused, not taken for an early one") {
 }
 
 TEST_CASE("every value has a format, and one with a too high min_reader is refused") {
-  const auto later = [](const std::string& text) {
+  const auto later = [](const std::string& text, int needs = own_min_reader) {
     auto document = parsed(text);
     CHECK(json::integer_member(document, "format") == own_format);
-    CHECK(json::integer_member(document, "min_reader") == own_min_reader);
+    CHECK(json::integer_member(document, "min_reader") == needs);
     document["min_reader"].SetInt(own_format + 1);
     return json::text_of(document);
   };
-  CHECK_FALSE(decode_record(later(encode_record(full_record(), no_keys)), no_keys).ok());
+  // The full record is of an instance that is being rebuilt.
+  CHECK_FALSE(
+      decode_record(later(encode_record(full_record(), no_keys), rebuilding_format), no_keys).ok());
+  auto calm = full_record();
+  calm.incoming.reset();
+  calm.outgoing.reset();
+  calm.rebuilt.reset();
+  for (auto& n : calm.living.nodes)
+    n.halted = false;
+  CHECK_FALSE(decode_record(later(encode_record(calm, no_keys)), no_keys).ok());
   CHECK_FALSE(
       decode_binding(later(encode_binding(full_binding(), "i", no_keys)), "i", no_keys).ok());
   CHECK_FALSE(decode_tombstone(later(encode_tombstone({"i", "o", moment}))).ok());

@@ -74,9 +74,14 @@ actors::flush_answer obey(const actors::flush_order& order) {
   auto leader = session::open(order.conn_url, order.superuser,
                               std::chrono::steady_clock::now() + longest_flush);
   if (!leader.ok())
-    return {false, "cannot connect to the leader: " + leader.error()};
+    return {false, 0, "cannot connect to the leader: " + leader.error()};
   auto done = leader->run("checkpoint");
-  return done.ok() ? actors::flush_answer{true} : actors::flush_answer{false, done.error()};
+  if (!done.ok())
+    return {false, 0, done.error()};
+  auto timeline = leader->run("select timeline_id from pg_control_checkpoint()");
+  if (!timeline.ok() || PQntuples(timeline->get()) != 1)
+    return {false, 0, "the leader did not say which timeline it writes"};
+  return {true, number_at(*timeline, 0, 0).value_or(0)};
 }
 
 sql_settings ask(const sql_settings_question& question) {
