@@ -42,11 +42,11 @@ from waiting import Failed  # noqa: E402
 # wait. In each the cheap scenarios come first, so that a general fault shows early.
 PARTS = [
     ["defects", "configuration", "life_cycle", "seeds_readme", "operators", "mistakes", "bad_input",
-     "two_requests", "move", "cells_by_tls", "tools"],
+     "two_requests", "move", "cells_by_tls", "tools", "routers"],
     ["fencing", "router_killed", "strangers", "outages", "hostile", "broker_killed", "kills"],
     ["conformance", "bindings", "readers", "hostile_tenant", "walls", "tenants", "addresses", "certificates", "secrecy",
      "two_brokers", "crowd", "soak"],
-    ["repair", "left_behind", "taking_back", "plans", "skew", "routers", "rebuild"],
+    ["repair", "left_behind", "taking_back", "plans", "skew", "rebuild"],
 ]
 FILES = list(itertools.chain(*PARTS))
 
