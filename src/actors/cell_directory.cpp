@@ -175,6 +175,7 @@ private:
     view.reachable = seen.reachable;
     view.last_error = seen.why;
     if (seen.told) {
+      view.told = true;
       view.capacity = seen.capacity;
       view.fencing = seen.fencing.empty() ? "unknown" : seen.fencing;
       view.control_tls = seen.control_tls;

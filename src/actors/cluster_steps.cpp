@@ -93,7 +93,6 @@ void cluster_steps::forget_node(const std::string& node_id) {
   here_->failed_halts.erase(node_id);
   here_->resumed.erase(node_id);
   here_->replayed.erase(node_id);
-  here_->replayed_since.erase(node_id);
 }
 
 void cluster_steps::forget_confirmations() {
@@ -101,7 +100,6 @@ void cluster_steps::forget_confirmations() {
   here_->failed_halts.clear();
   here_->resumed.clear();
   here_->replayed.clear();
-  here_->replayed_since.clear();
   here_->follows.reset();
   here_->retains_for.reset();
   here_->flushed.reset();
@@ -348,16 +346,19 @@ void cluster_steps::perform_one(const model::ask_position& step) {
     return host_.wake(position_pause);
   auto done = [this, asked](const position_answer& said) {
     steps_.end(asked);
-    const bool the_same = !said.ok || said.position == here_->replayed[asked.node_id];
+    const bool the_same = !said.ok || said.position == here_->replayed[asked.node_id].position;
     same_positions_ = the_same ? same_positions_ + 1 : 0;
     const auto pause = std::min(longest_position_pause, position_pause * (1 + same_positions_));
     put_off(asked, pause);
     host_.wake(pause);
     if (!said.ok)
       return spdlog::warn("instance {}: node {}: {}", name(), asked.node_id, said.why);
-    here_->replayed[asked.node_id] = said.position;
-    if (!the_same || !here_->replayed_since.contains(asked.node_id))
-      here_->replayed_since[asked.node_id] = setup().outside.now();
+    auto& at = here_->replayed[asked.node_id];
+    const auto now = setup().outside.now();
+    if (!the_same || now > at.heard + model::replay_validity)
+      at.since = now;
+    at.position = said.position;
+    at.heard = now;
     host_.go_on();
   };
   self()
@@ -383,10 +384,11 @@ void cluster_steps::perform_one(const model::retain& step) {
 void cluster_steps::tell_cluster(const model::step_key& step, std::string change,
                                  std::function<void()> confirmed) {
   const auto* member = member_to_configure();
-  if (member == nullptr || !may_begin(step))
+  // One order of a kind at a time, so that they arrive in their order.
+  if (member == nullptr || is_put_off(step) || !steps_.begin({step.kind}))
     return host_.wake(settings_pause);
   auto done = [this, step, confirmed = std::move(confirmed)](const order_answer& said) {
-    steps_.end(step);
+    steps_.end({step.kind});
     if (said.done()) {
       failed_configurations_ = 0;
       put_off(step, repeated_order_pause); // its members' keys change some seconds later
@@ -404,20 +406,23 @@ void cluster_steps::tell_cluster(const model::step_key& step, std::string change
 
 void cluster_steps::perform_one(const model::flush& step) {
   auto leader = here_->seen.members.find(step.node_id);
-  if (leader == here_->seen.members.end() || !may_begin({step_kind::flush}))
+  if (leader == here_->seen.members.end() || !may_begin({step_kind::flush, step.node_id}))
     return host_.wake(lag_pause);
   auto begun = self()->clock().now();
   auto done = [this, id = step.node_id, begun](const flush_answer& said) {
-    steps_.end({step_kind::flush});
+    const model::step_key flushed{step_kind::flush, id};
+    steps_.end(flushed);
     if (said.ok) {
       auto took = std::chrono::duration_cast<model::duration>(self()->clock().now() - begun);
-      if (took > model::quick_flush)
-        put_off({step_kind::flush}, slow_flush_pause);
+      // One after the other takes less and less, if the leader writes faster than it is written to.
+      const auto& last = here_->flushed;
+      if (took > model::quick_flush && last && last->leader == id && took >= last->took)
+        put_off(flushed, slow_flush_pause);
       here_->flushed =
           model::cluster_observations::flush{id, said.history, setup().outside.now(), took};
       return host_.go_on();
     }
-    put_off({step_kind::flush}, slow_flush_pause);
+    put_off(flushed, slow_flush_pause);
     spdlog::warn("instance {}: node {} has not written down what it holds in memory only: {}",
                  name(), id, said.why);
     host_.wake(slow_flush_pause);

@@ -233,6 +233,10 @@ void cluster_watch::look_at_health(const cell_news& news) {
   // A broker that is not active does not ask leaders, and waits for as long as positions may take.
   if (keeper_.heard().active)
     signs.after = news.after;
+  const auto& record = *keeper_.record();
+  signs.meant_to_stop =
+      scope_ != record.living.scope
+      || (record.is_being_rebuilt() && record.rebuilt->phase == model::rebuild_phase::halting);
   signs.streaming = here_->lag_told ? &here_->lag.entries() : nullptr;
   auto said = model::judge_health(*cluster(), here_->seen, health_, signs);
   health_ = std::move(said.history);

@@ -420,7 +420,7 @@ private:
         setup_->outside.new_password()};
     if (setup_->etcd_users)
       values.secrets[model::secret_name::etcd] = {"scope-" + scope, setup_->outside.new_password()};
-    look_which_cells_halt();
+    look_which_cells_halt(true);
     auto said = model::judge_rebuild(*record(), observations_, std::move(values));
     if (!said.write) {
       said.answer.instance = snapshot();
@@ -450,8 +450,9 @@ private:
         });
   }
 
-  /// Of the cells of the cluster that serves.
-  void look_which_cells_halt() {
+  /// Of the cells of the cluster that serves. `all_that_answer`: also one that has not told what it can,
+  /// which may be a passing fault of it.
+  void look_which_cells_halt(bool all_that_answer) {
     observations_.able_to_halt.clear();
     observations_.unable_to_halt.clear();
     auto cells = setup_->out->status.cells.load();
@@ -461,7 +462,7 @@ private:
         continue;
       if (view->halts)
         observations_.able_to_halt.insert(n.cell);
-      else if (view->reachable)
+      else if (view->reachable && (view->told || all_that_answer))
         observations_.unable_to_halt[n.cell] =
             view->fencing == "unknown" ? "is of another make, and cannot say that it has stopped"
                                        : "is of a release that cannot stop it and keep it";
@@ -721,9 +722,8 @@ private:
       observations_.avoid[cell] = why.reason;
     for (auto* part : clusters_.parts())
       part->watch.look_at_health(news_);
-    if (record()->rebuilt
-        || std::ranges::any_of(record()->living.nodes, &model::node::is_kept_stopped))
-      look_which_cells_halt();
+    if (record()->is_being_rebuilt())
+      look_which_cells_halt(false);
   }
 
   void avoid_cell(const std::string& cell, const std::string& why) override {

@@ -67,10 +67,14 @@ struct cluster_observations {
   rare_map<std::string, std::string> failed_halts;
   /// Nodes that are recorded as halted and whose cells have confirmed that they start again.
   rare_set<std::string> resumed;
-  /// How far each node of a cluster that follows another one has replayed, as it has just said.
-  rare_map<std::string, std::int64_t> replayed;
-  /// Since when each of them has stood there, as far as it was asked.
-  rare_map<std::string, wall_time> replayed_since;
+  /// How far a node of a cluster that follows another one has replayed, as it has said.
+  struct replay {
+    std::int64_t position = 0;
+    wall_time since; ///< it has been there, as far as it was asked all the time
+    wall_time heard; ///< when it said so last
+    bool operator==(const replay&) const = default;
+  };
+  rare_map<std::string, replay> replayed;
   /// The place that the cluster has confirmed to follow, empty for none; not set if that is not known.
   rare_value<std::string> follows;
   /// The scope that the cluster has confirmed to keep data for, likewise.

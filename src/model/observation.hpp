@@ -86,6 +86,7 @@ struct cell_view {
   int capacity = 0;  ///< 0 if the cell does not report it
   std::string fencing = "unknown";
   bool control_tls = false; ///< its agent can have nodes be asked by TLS
+  bool told = false;        ///< it has told what it can, capacity and fencing among it
   bool halts = false;       ///< its agent can stop a node and say how far its data is
   std::string last_error;
   std::string tls = "unknown"; ///< how far the connection can be trusted, in words

@@ -59,8 +59,9 @@ private:
     else if (!now.behind && !now.copies)
       convalesce(now); // the node has been well since the last check
     now.copies = member != nullptr && member->copying();
-    if (is_halted(id)) {
-      // A node that was told to stop is neither well nor unwell, and begins anew when it runs again.
+    if (signs_.meant_to_stop && is_halted(id)) {
+      // A node that is meant to be stopped is neither well nor unwell. It has its time anew when it is
+      // to run again.
       now.unwell_for = now.stood_for = duration{0};
       now.stands = now.behind = false;
       pause(now);

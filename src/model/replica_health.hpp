@@ -50,6 +50,8 @@ struct health_signs {
   duration after{0};
   /// The replicas that stream, if the leader has just reported them; nullptr otherwise.
   const std::map<std::string, std::int64_t>* streaming = nullptr;
+  /// The cluster's halted nodes are meant to be stopped; otherwise they are meant to run again.
+  bool meant_to_stop = false;
 };
 
 struct health_verdict {

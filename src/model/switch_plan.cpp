@@ -33,13 +33,13 @@ void remove_cluster(const cluster& known, const cluster_observations& here,
     result.steps.emplace_back(forget_cluster{known.scope});
 }
 
-/// A rebuild in progress.
 /// A leader's key may last for its ttl, and a synchronous leader waits for its replicas about as long.
 duration longest_halt_of(const cluster& one) {
   return std::max<duration>(longest_halt,
                             std::chrono::seconds{one.in_force.ttl} + longest_halt / 3);
 }
 
+/// A rebuild in progress.
 class switch_planner {
 public:
   switch_planner(const record& known, const instance_observations& observations,
@@ -151,13 +151,15 @@ private:
     // Nothing is repaired in a cluster that nobody leads: it is only a copy.
     if (here.seen.leader.empty())
       for (const auto& n : record_.incoming->nodes)
-        if (observations_.lost_cells.contains(n.cell) || n.forgotten)
+        if (n.phase == node_phase::started
+            && (observations_.lost_cells.contains(n.cell) || n.forgotten))
           return "the new cluster: cell " + n.cell + " of node " + n.node_id + " is lost";
     const auto& living = observations_.living;
     const auto& follower = here.seen.leader;
-    auto since = here.replayed_since.find(follower);
-    if (living.lag_told && !living.lag.contains(follower) && since != here.replayed_since.end()
-        && observations_.now >= since->second + longest_idle_copy)
+    auto at = here.replayed.find(follower);
+    if (living.lag_told && !living.lag.contains(follower) && at != here.replayed.end()
+        && observations_.now < at->second.heard + replay_validity
+        && observations_.now >= at->second.since + longest_idle_copy)
       return "the new cluster: " + follower
              + " gets nothing from the leader, and no further; the "
                "leader may have removed what it needs (max_slot_wal_keep_size)";
@@ -282,12 +284,16 @@ private:
     if (!observations_.living.seen.leader.empty())
       return observations_.living.seen.leader + " still has the leader key of "
              + record_.living.scope;
+    // What was said before belongs to the copy: the node may have been rewound since.
+    const auto began =
+        record_.rebuilt->halt_until.value_or(observations_.now) - longest_halt_of(record_.living);
     std::vector<std::string> behind;
     for (const auto& n : record_.incoming->nodes) {
       if (n.phase == node_phase::removing)
         continue;
       auto at = observations_.incoming->replayed.find(n.node_id);
-      if (at != observations_.incoming->replayed.end() && at->second >= last->second.position)
+      if (at != observations_.incoming->replayed.end() && at->second.heard >= began
+          && at->second.position >= last->second.position)
         continue;
       behind.push_back(n.node_id);
       add_step(record_.incoming->scope, ask_position{n.node_id});
@@ -366,8 +372,10 @@ bool is_kept_to_fall_back_on(const record& known, const instance_observations& o
     return false;
   if (known.is_being_rebuilt())
     return true;
-  if (observations.living.shortage
-      || observations.now >= known.rebuilt->keep_until.value_or(observations.now))
+  auto until = known.rebuilt->keep_until.value_or(observations.now);
+  if (observations.living.shortage)
+    until -= longest_fallback - longest_fallback_in_shortage;
+  if (observations.now >= until)
     return false;
   if (!living.reached)
     return true;

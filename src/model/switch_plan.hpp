@@ -24,8 +24,11 @@ inline constexpr duration flush_validity = std::chrono::seconds{10};
 /// A follower that gets nothing from its leader may still replay what it copied: one that replays nothing
 /// either for so long never will.
 inline constexpr duration longest_idle_copy = std::chrono::minutes{5};
-/// The nodes that served are kept for so long at most after the switch.
+/// What a follower has said counts for so long.
+inline constexpr duration replay_validity = std::chrono::seconds{10};
+/// The nodes that served are kept for so long at most after the switch; less if the new ones lack room.
 inline constexpr duration longest_fallback = std::chrono::hours{1};
+inline constexpr duration longest_fallback_in_shortage = std::chrono::minutes{5};
 
 /// Adds to the goal of the cluster that serves what a rebuild needs.
 void add_rebuild(cluster_goal& living, const record& known);

@@ -339,3 +339,26 @@ TEST_CASE("words for a node's health, and how many are not well") {
   c.known.desired.exists = false;
   CHECK(unwell_nodes(c.known, c.seen) == 0);
 }
+
+TEST_CASE(
+    "a node that is meant to be stopped is not unwell, and has its time anew once it is to run") {
+  watched c;
+  c.look();
+  c.known.living.nodes[1].halted = true;
+  c.seen.members.erase("n2");
+  auto look = [&](bool meant_to_stop) {
+    auto said =
+        judge_health(c.known.living, c.seen, c.history, {c.now, after, nullptr, meant_to_stop});
+    c.history = said.history;
+    return said.unhealthy.contains("n2");
+  };
+  CHECK_FALSE(look(true));
+  c.now += 2 * after;
+  CHECK_FALSE(look(true));
+  c.now += 1s;
+  CHECK_FALSE(look(false));
+  c.now += after - 1s;
+  CHECK_FALSE(look(false));
+  c.now += 1s;
+  CHECK(look(false));
+}

@@ -107,7 +107,8 @@ struct rebuilding {
       observations.living.seen.leader.clear();
   }
   void replay(std::int64_t position) {
-    observations.incoming->replayed["c"] = observations.incoming->replayed["d"] = position;
+    for (const char* id : {"c", "d"})
+      observations.incoming->replayed[id] = {position, observations.now, observations.now};
   }
   static bool turns(const decision& d) { return d.write && d.write->living.scope == new_scope; }
   void until_turned() {
@@ -236,7 +237,7 @@ TEST_CASE("endpoints move in one write, once all have stopped and the last posit
   CHECK_FALSE(here.turns(decide(here.known, here.observations))); // the leader has not stopped
   here.halt("a", 120);
   here.replay(120);
-  here.observations.incoming->replayed["d"] = 119; // it may have to lead
+  here.observations.incoming->replayed["d"].position = 119; // it may have to lead
   auto early = here.settle();
   CHECK_FALSE(here.turns(early));
   CHECK(nodes_of<ask_position>(early, new_scope) == ids{"d"});
@@ -267,6 +268,9 @@ TEST_CASE("without the last position of the leader that was, in its history, not
   CHECK_FALSE(turned([](auto& h) { h.observations.living.seen.leader = "a"; }));
   CHECK_FALSE(turned([](auto& h) { h.observations.now = *h.known.rebuilt->halt_until; }));
   CHECK_FALSE(turned([](auto& h) { h.observations.incoming->replayed.clear(); }));
+  INFO("what was said before the halt began");
+  CHECK_FALSE(turned(
+      [](auto& h) { h.observations.incoming->replayed["c"].heard = h.observations.now - 1s; }));
 }
 
 TEST_CASE("another leader than the one whose stop began ends the rebuild, and runs again first") {
@@ -444,7 +448,12 @@ TEST_CASE("the nodes that served go after a time, or if the new ones lack their 
     return !nodes_of<remove_node>(here.settle(), old_scope).empty();
   };
   CHECK_FALSE(removes([](auto&) {}));
-  CHECK(removes([](auto& h) { h.observations.living.shortage = placement{{}, "full", false}; }));
+  auto lacks_room = [](auto& h) { h.observations.living.shortage = placement{{}, "full", false}; };
+  CHECK_FALSE(removes(lacks_room));
+  CHECK(removes([&](auto& h) {
+    lacks_room(h);
+    h.observations.now = h.observations.now + longest_fallback_in_shortage;
+  }));
   CHECK(removes([](auto& h) { h.observations.now = h.observations.now + longest_fallback; }));
 }
 
@@ -480,10 +489,12 @@ TEST_CASE("a follower that gets nothing and replays nothing ends the rebuild aft
   here.observations.living.lag.erase("c");
   auto d = here.settle();
   CHECK(nodes_of<ask_position>(d, new_scope) == ids{"c"});
-  here.observations.incoming->replayed_since["c"] = here.observations.now;
-  here.settle();
-  CHECK(here.known.is_being_rebuilt());
+  auto& at = here.observations.incoming->replayed["c"];
+  at = {100, here.observations.now, here.observations.now};
   here.observations.now = here.observations.now + longest_idle_copy;
+  here.settle();
+  CHECK(here.known.is_being_rebuilt()); // it has not been asked for long
+  at.heard = here.observations.now;
   here.settle();
   CHECK(here.known.rebuilt->phase == rebuild_phase::ended);
 }
@@ -493,6 +504,19 @@ TEST_CASE("an order to follow that comes late does not keep the new cluster from
   here.until_turned();
   here.observations.living.follows = std::string{};
   CHECK(takes_step<follow>(here.settle(), new_scope)); // c says standby_leader still, or again
+}
+
+TEST_CASE(
+    "a leader that does not come to run again keeps the others stopped no longer than others do") {
+  rebuilding here;
+  here.until_halting();
+  here.settle();
+  here.halt("b", 100);
+  here.halt("a", 120);
+  here.observations.now = *here.known.rebuilt->halt_until;
+  CHECK(nodes_of<resume_node>(here.settle(), old_scope) == ids{"a"});
+  here.observations.living.unhealthy.insert("a");
+  CHECK(nodes_of<resume_node>(here.settle(), old_scope) == ids{"a", "b"});
 }
 
 TEST_CASE("nodes on lost cells are not asked to run again") {

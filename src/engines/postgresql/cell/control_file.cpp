@@ -36,7 +36,7 @@ result<model::data_at_stop> data_in_control_file(std::string_view content) {
                                version, first_version)};
   auto state = number_at<std::uint32_t>(content, state_at);
   if (state != shut_down && state != shut_down_in_recovery)
-    return failure{"PostgreSQL did not stop cleanly"};
+    return model::data_at_stop{};
   auto position = number_at<std::uint64_t>(content, checkpoint_at);
   if (position == 0 || position > static_cast<std::uint64_t>(INT64_MAX))
     return failure{"pg_control names no checkpoint"};
