@@ -337,7 +337,7 @@ private:
 
   void note(const base::outcome& came) {
     auto seen = health_in(cell_.guid, came, plans_ ? plans_->engine->name() : "");
-    if (seen.full_nodes > 0 && seen_.full_nodes == 0)
+    if (seen.full_nodes > seen_.full_nodes)
       spdlog::error(
           "cell {}: the disks of {} nodes are nearly full, and their databases only read; "
           "its log and GET /v2/service_instances there say which",

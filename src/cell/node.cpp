@@ -47,6 +47,8 @@ constexpr milliseconds signal_pause{1'000};
 // Brokers wait 30 seconds for an answer.
 constexpr seconds longest_answer{28};
 // For the answer that a node has stopped brokers wait 20 seconds, and ask once more.
+// Growth below this part of a plan's `disk` between two measurements is no growth: WAL comes in files of 16 MB.
+constexpr std::int64_t noise_share = 20;
 constexpr seconds longest_halt_answer{18};
 // A directory that cannot be removed, for example on a failing disk, is tried again at this pace.
 constexpr seconds removal_pause{2};
@@ -277,7 +279,9 @@ void node::measure() {
 }
 
 void node::measured(const disk_use& now) {
-  disk_ = now;
+  const auto limit = state_.record.request.limits.disk;
+  const auto before = std::exchange(disk_, now);
+  const bool grows = limit > 0 && now.used > before.used + limit / noise_share;
   auto is = judge_disk(now, {state_.record.request.limits.disk, with_.least_free_disk}, disk_is_);
   if (is != disk_is_) {
     auto words = fmt::format("node {}: its disk is {}: {} used{}, {} free on its file system", id(),
@@ -295,7 +299,7 @@ void node::measured(const disk_use& now) {
   disk_is_ = is;
   if (told_ == is && is != disk_state::full)
     return;
-  auto error = engine_->bound_writes(is);
+  auto error = engine_->bound_writes(is, grows);
   told_ = error ? std::nullopt : std::optional{is};
   if (auto words = error.value_or("");
       words != std::exchange(measuring_failed_, words) && !words.empty())
@@ -493,11 +497,9 @@ void node::refuse_halt_waiters(const char* why) {
 }
 
 void node::tell_halted() {
-  auto data = engine_->at_stop();
-  if (!data)
-    spdlog::warn("node {} has stopped, and where its data ends is unknown: {}", id(), data.error());
+  const auto data = engine_->at_stop();
   for (const auto& waiting : std::exchange(halt_waiters_, {}))
-    waiting.then(data.ok() ? *data : model::data_at_stop{});
+    waiting.then(data);
 }
 
 std::optional<std::string> node::resume() {

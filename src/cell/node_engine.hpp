@@ -58,16 +58,16 @@ public:
   };
   [[nodiscard]] virtual certified shows() const = 0;
 
-  /// What there is to say of the data of a node that has stopped; or why nothing is, for instance because
-  /// it did not stop cleanly.
+  /// What there is to say of the data of a node that has stopped; nothing if it did not stop cleanly. A
+  /// failure is worth another try.
   [[nodiscard]] virtual result<model::data_at_stop> at_stop() const = 0;
 
   /// Refuses all further logins of these roles.
   [[nodiscard]] virtual std::optional<std::string> refuse(const std::set<std::string>& roles) = 0;
   /// Stops the node from writing as far as the disk's state requires, or lets it write again.
   /// Called whenever the state changes, and repeatedly while the disk is full. Sessions that only
-  /// read notice nothing.
-  [[nodiscard]] virtual std::optional<std::string> bound_writes(disk_state is) = 0;
+  /// read notice nothing, unless `grows`: a full node takes more and more all the same.
+  [[nodiscard]] virtual std::optional<std::string> bound_writes(disk_state is, bool grows) = 0;
   /// Ends the sessions of these roles without a login, for such a session can hold a lock that
   /// keeps others out.
   virtual void end_sessions(const std::set<std::string>& roles) = 0;

@@ -154,9 +154,8 @@ def disk(platform):
     guid = next(iter(platform.nodes_of("walled").values()))
     wait_until(lambda: any(cell["guid"] == guid and cell["full_nodes"] == 1
                            for cell in platform.osb("GET", "/admin/cells")[2]), "the operators to be told")
-    with contextlib.closing(psycopg2.connect(walled, connect_timeout=60)) as tenant:
-        tenant.autocommit = True
-        tenant.cursor().execute("begin read write; truncate filled; commit")
+    # While what was ended last is still written out, the node grows, and each statement is cancelled.
+    wait_until(lambda: fails(walled, "begin read write", "truncate filled", "commit") == "", "room to be made")
     since = time.monotonic()
     wait_until(lambda: fails(walled, "insert into filled values ('again')") == "", "it to write again")
     took = time.monotonic() - since

@@ -73,7 +73,8 @@ std::vector<pid_t> pids_in(const std::string& group) {
   std::vector<pid_t> all;
   std::ifstream list{group + "/cgroup.procs"};
   for (pid_t pid = 0; list >> pid;)
-    all.push_back(pid);
+    if (pid > 0) // 0: a process of another namespace; kill() takes 0 for one's own group
+      all.push_back(pid);
   return all;
 }
 

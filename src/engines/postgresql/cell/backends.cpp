@@ -47,30 +47,36 @@ std::size_t end_backends(const std::vector<pid_t>& processes, std::string_view c
   }));
 }
 
-bool may_write(std::string_view title, std::string_view cluster) {
+bool may_write(std::string_view title, std::string_view cluster, bool whatever_runs) {
   auto user = user_in_title(title, cluster);
   // PostgreSQL's own processes whose titles have as many words. Replicas and vacuum need theirs.
   constexpr std::array<std::string_view, 9> own{"walsender", "walreceiver", "autovacuum",
                                                 "parallel",  "logical",     "startup",
                                                 "archiver",  "background",  "walwriter"};
-  // Ends of session titles that mean idle or only reading.
-  constexpr std::array<std::string_view, 8> harmless{" idle",
-                                                     " idle in transaction",
-                                                     " idle in transaction (aborted)",
-                                                     " authentication",
-                                                     " startup",
-                                                     " SELECT",
-                                                     " SELECT waiting",
-                                                     " SHOW"};
-  return !user.empty() && std::ranges::find(own, user) == own.end()
-         && std::ranges::none_of(harmless, [&](auto end) { return title.ends_with(end); });
+  // Ends of session titles: of those in no statement,
+  constexpr std::array<std::string_view, 5> idle{" idle", " idle in transaction",
+                                                 " idle in transaction (aborted)",
+                                                 " authentication", " startup"};
+  // and of statements that only read, or make room.
+  constexpr std::array<std::string_view, 8> spared{" SELECT",         " SHOW",      " FETCH",
+                                                   " EXPLAIN",        " DELETE",    " VACUUM",
+                                                   " TRUNCATE TABLE", " DROP TABLE"};
+  if (user.empty() || std::ranges::find(own, user) != own.end())
+    return false;
+  auto is = [&](auto end) { return title.ends_with(end); };
+  if (std::ranges::any_of(idle, is))
+    return false;
+  if (constexpr std::string_view waiting = " waiting"; title.ends_with(waiting))
+    title.remove_suffix(waiting.size());
+  return whatever_runs || std::ranges::none_of(spared, is);
 }
 
 std::size_t cancel_writers(const std::vector<pid_t>& processes, std::string_view cluster,
-                           const std::set<std::string>& spared) {
+                           const std::set<std::string>& spared, bool whatever_runs) {
   return static_cast<std::size_t>(std::ranges::count_if(processes, [&](pid_t pid) {
     auto title = base::title_of(pid);
-    return may_write(title, cluster) && !spared.contains(std::string{user_in_title(title, cluster)})
+    return may_write(title, cluster, whatever_runs)
+           && !spared.contains(std::string{user_in_title(title, cluster)})
            && ::kill(pid, SIGINT) == 0;
   }));
 }

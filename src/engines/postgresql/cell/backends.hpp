@@ -26,13 +26,16 @@ void reload_postgresql(const std::vector<pid_t>& processes);
                                        std::string_view cluster,
                                        const std::set<std::string>& roles);
 
-/// Whether a session's process, by its title, is running a statement that may write.
-[[nodiscard]] bool may_write(std::string_view title, std::string_view cluster);
+/// Whether a session's process, by its title, is running a statement that may write and does not make room.
+/// `whatever_runs`: whether it is running any statement, for a SELECT can call what writes, and fill
+/// temporary files.
+[[nodiscard]] bool may_write(std::string_view title, std::string_view cluster,
+                             bool whatever_runs = false);
 
 /// Cancels the statements of processes that may be writing, as pg_cancel_backend() does, except
 /// these roles' sessions. Returns their number.
 [[nodiscard]] std::size_t cancel_writers(const std::vector<pid_t>& processes,
                                          std::string_view cluster,
-                                         const std::set<std::string>& spared);
+                                         const std::set<std::string>& spared, bool whatever_runs);
 
 } // namespace matriarch::engines::postgresql

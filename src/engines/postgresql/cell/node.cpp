@@ -324,7 +324,7 @@ result<model::data_at_stop> postgresql_node::at_stop() const {
   if (!text)
     return failure{text.error()};
   if (!*text)
-    return failure{"it has no data yet"};
+    return model::data_at_stop{}; // no data yet
   return data_in_control_file(**text);
 }
 
@@ -340,20 +340,21 @@ std::optional<std::string> postgresql_node::refuse(const std::set<std::string>& 
   return std::nullopt;
 }
 
-std::optional<std::string> postgresql_node::bound_writes(cell::disk_state is) {
-  auto wanted = render_bounds(is != cell::disk_state::roomy);
-  auto there = base::read_file(paths_.bounds, cell::longest_file_of_node);
+std::optional<std::string> postgresql_node::bound_writes(cell::disk_state is, bool grows) {
   auto processes = driver_.processes_of(state_.place());
-  if (!there || *there != wanted) {
-    if (auto error = base::replace_file(paths_.bounds, wanted, nodes_own()))
-      return error;
-    reload_postgresql(processes);
-  }
   const auto& request = state_.record.request;
   auto asked = asked_of(request);
+  // First: on a disk without any space no file can be written.
   if (is == cell::disk_state::full)
     (void)cancel_writers(processes, request.scope,
-                         {asked.superuser.username, asked.replication.username});
+                         {asked.superuser.username, asked.replication.username}, grows);
+  auto wanted = render_bounds(is != cell::disk_state::roomy);
+  auto there = base::read_file(paths_.bounds, cell::longest_file_of_node);
+  if (there && *there == wanted)
+    return std::nullopt;
+  if (auto error = base::replace_file(paths_.bounds, wanted, nodes_own()))
+    return error;
+  reload_postgresql(processes);
   return std::nullopt;
 }
 

@@ -28,7 +28,7 @@ public:
   void ask_successor(std::function<void(const std::optional<std::string>& who)> then) override;
   [[nodiscard]] certified shows() const override;
   [[nodiscard]] std::optional<std::string> refuse(const std::set<std::string>& roles) override;
-  [[nodiscard]] std::optional<std::string> bound_writes(cell::disk_state is) override;
+  [[nodiscard]] std::optional<std::string> bound_writes(cell::disk_state is, bool grows) override;
   void end_sessions(const std::set<std::string>& roles) override;
   [[nodiscard]] result<model::data_at_stop> at_stop() const override;
 

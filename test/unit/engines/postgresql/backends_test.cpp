@@ -37,6 +37,20 @@ TEST_CASE("a session in a statement counts as writing, unless the statement only
         "postgres: db: autovacuum worker db", "postgres: db: parallel worker for PID 4711",
         "postgres: db: logical replication worker for subscription 4711",
         "postgres: db: startup recovering 000000010000000000000003", "postgres: db: checkpointer ",
-        "psql"})
+        "psql", "postgres: db: binding_1 db [local] DELETE waiting",
+        "postgres: db: binding_1 db [local] VACUUM",
+        "postgres: db: binding_1 db [local] DROP TABLE"})
     CHECK_MESSAGE(!may_write(title, "db"), title);
+}
+
+TEST_CASE("on a disk that is full and fills further, any statement counts as writing") {
+  for (const char* title :
+       {"postgres: db: binding_1 db [local] SELECT", "postgres: db: binding_1 db [local] DELETE",
+        "postgres: db: binding_1 db [local] SELECT waiting"})
+    CHECK_MESSAGE(may_write(title, "db", true), title);
+  for (const char* title :
+       {"postgres: db: binding_1 db [local] idle",
+        "postgres: db: walsender replicator 127.0.0.1(4711) streaming 0/3000148",
+        "postgres: db: autovacuum worker db"})
+    CHECK_MESSAGE(!may_write(title, "db", true), title);
 }
