@@ -348,6 +348,7 @@ public:
 
 private:
   base::outcome halt(cell& where, const std::string& node_id);
+  void expect_to_be_halted(const std::string& scope, const std::string& node_id);
   void resume(const std::string& scope, const std::string& node_id);
   /// The scopes that follow this one.
   [[nodiscard]] std::vector<std::string> followers_of(const std::string& scope) const;

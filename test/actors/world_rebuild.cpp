@@ -39,6 +39,15 @@ bool world::takes_writes(const std::string& scope) const {
 
 // -- stopped --------------------------------------------------------------------------------------
 
+/// A node that no record names any more is about to be removed: nobody misses it.
+void world::expect_to_be_halted(const std::string& scope, const std::string& node_id) {
+  auto known = record_of(model::name_of_scope(scope));
+  const auto* cluster = known ? known->cluster_of(scope) : nullptr;
+  const auto* n = cluster != nullptr ? cluster->find_node(node_id) : nullptr;
+  if (n != nullptr && !n->halted)
+    violations.push_back("node " + node_id + " was stopped before that was recorded");
+}
+
 base::outcome world::halt(cell& where, const std::string& node_id) {
   if (where.foreign)
     return {404, "{}", "", false};
