@@ -53,7 +53,7 @@ void cluster_watch::learn_member(const std::string& node_id, const store::key_va
     judge_member(node_id, *seen);
     note_state(node_id, *seen);
   } else {
-    miss_member(node_id);
+    forget_member(node_id);
     here_->copied_leader.erase(node_id);
   }
 }
@@ -75,7 +75,7 @@ void cluster_watch::learn_leader(const store::key_value& entry, bool erased) {
 void cluster_watch::begin_anew() {
   const auto before = here_->seen.members;
   for (const auto& [node_id, member] : before)
-    miss_member(node_id);
+    forget_member(node_id);
   auto standing = std::move(here_->seen.standing);
   here_->seen = {};
   here_->seen.standing = std::move(standing);
@@ -119,7 +119,7 @@ bool cluster_watch::is_kept(const std::string& node_id) const {
 }
 
 /// Handles the end of a member's key.
-void cluster_watch::miss_member(const std::string& node_id) {
+void cluster_watch::forget_member(const std::string& node_id) {
   const auto* before = announced(node_id);
   if (!cluster() || cluster()->find_node(node_id) == nullptr) {
     said_.erase(node_id);
@@ -130,10 +130,6 @@ void cluster_watch::miss_member(const std::string& node_id) {
     said.otherwise.reset();
   }
   here_->seen.members.erase(node_id);
-}
-
-void cluster_watch::forget_member(const std::string& node_id) {
-  miss_member(node_id);
 }
 
 /// What is remembered of a node ends with the state that it was about.

@@ -87,7 +87,6 @@ private:
   void note_address(const std::string& node_id, const model::member& now,
                     const store::key_value& entry);
   [[nodiscard]] bool is_kept(const std::string& node_id) const;
-  void miss_member(const std::string& node_id);
   void note_state(const std::string& node_id, const model::member& now);
   void judge_member(const std::string& node_id, model::member now);
   void forget_what_the_leader_said();

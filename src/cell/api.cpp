@@ -389,21 +389,37 @@ void api::deprovision(const std::string& node_id, const http::request& asked, co
   });
 }
 
+/// The node that a request is about, with its scope in the claim; nullptr if the request is refused,
+/// which it has been told then.
+api::node_ptr api::node_claimed(const std::string& node_id, fencing_claim& claim,
+                                const reply& to) const {
+  auto which = cell_.find(node_id);
+  if (!which) {
+    to->send(answer(410, fmt::format("there is no node {} here", node_id)));
+    return nullptr;
+  }
+  const auto& scope = which->what().record.request.scope;
+  if (!claim.scope.empty() && claim.scope != scope) {
+    to->send(answer(
+        400, fmt::format("the node {} belongs to {}, not to {}", node_id, scope, claim.scope)));
+    return nullptr;
+  }
+  claim.scope = scope;
+  if (auto refusal = cell_.memory().refusal_of(claim)) {
+    to->send(answer(412, *refusal, "StaleRequest"));
+    return nullptr;
+  }
+  return which;
+}
+
 /// Stops a node until it is asked for again, and answers how far its data is.
 void api::halt(const std::string& node_id, const http::request& asked, const reply& to) {
   auto claim = claim_of(asked);
   if (!claim)
     return to->send(answer(400, claim.error()));
-  auto which = cell_.find(node_id);
+  auto which = node_claimed(node_id, *claim, to);
   if (!which)
-    return to->send(answer(410, fmt::format("there is no node {} here", node_id)));
-  const auto& scope = which->what().record.request.scope;
-  if (!claim->scope.empty() && claim->scope != scope)
-    return to->send(answer(
-        400, fmt::format("the node {} belongs to {}, not to {}", node_id, scope, claim->scope)));
-  claim->scope = scope;
-  if (auto refusal = cell_.memory().refusal_of(*claim))
-    return to->send(answer(412, *refusal, "StaleRequest"));
+    return;
   if (cell_.memory().note(*claim))
     if (auto error = cell_.save_memory())
       return to->send(answer(500, *error));
@@ -442,16 +458,9 @@ void api::end_sessions(const std::string& node_id, const http::request& asked, c
                            role_of_binding)));
     roles.emplace(one.GetString(), one.GetStringLength());
   }
-  auto which = cell_.find(node_id);
+  auto which = node_claimed(node_id, *claim, to);
   if (!which)
-    return to->send(answer(410, fmt::format("there is no node {} here", node_id)));
-  const auto& scope = which->what().record.request.scope;
-  if (!claim->scope.empty() && claim->scope != scope)
-    return to->send(answer(
-        400, fmt::format("the node {} belongs to {}, not to {}", node_id, scope, claim->scope)));
-  claim->scope = scope;
-  if (auto refusal = cell_.memory().refusal_of(*claim))
-    return to->send(answer(412, *refusal, "StaleRequest"));
+    return;
   auto error = which->keep_out(std::move(roles));
   to->send(error ? answer(500, *error) : answer(200));
 }

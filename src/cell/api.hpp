@@ -33,6 +33,8 @@ private:
   void provision_again(const node_ptr& known, const node_request& wanted,
                        const fencing_claim& claim, const reply& to);
   void deprovision(const std::string& node_id, const http::request& asked, const reply& to);
+  [[nodiscard]] node_ptr node_claimed(const std::string& node_id, fencing_claim& claim,
+                                      const reply& to) const;
   void halt(const std::string& node_id, const http::request& asked, const reply& to);
   void end_sessions(const std::string& node_id, const http::request& asked, const reply& to);
   void make_key(const std::string& node_id, const http::request& asked, const reply& to);

@@ -83,7 +83,7 @@ private:
         return fail(why);
     if (!retains())
       add_step(record_.living.scope, retain{record_.living.retains_for});
-    auto left = observations_.now >= record_.rebuilt->deadline ? "its time is over" : std::string{};
+    std::string left;
     if (record_.incoming->nodes.empty() && !retains()) {
       left = "the leader is told to keep what the new cluster will need";
     } else {
@@ -372,6 +372,8 @@ bool is_kept_to_fall_back_on(const record& known, const instance_observations& o
     return false;
   if (known.is_being_rebuilt())
     return true;
+  if (!known.rebuilt)
+    return false; // nothing says how long: a record may be damaged
   auto until = known.rebuilt->keep_until.value_or(observations.now);
   if (observations.living.shortage)
     until -= longest_fallback - longest_fallback_in_shortage;

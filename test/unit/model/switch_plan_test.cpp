@@ -457,6 +457,14 @@ TEST_CASE("the nodes that served go after a time, or if the new ones lack their 
   CHECK(removes([](auto& h) { h.observations.now = h.observations.now + longest_fallback; }));
 }
 
+TEST_CASE("an old cluster in a record that says nothing of its rebuild is removed") {
+  rebuilding here;
+  here.until_turned();
+  here.known.rebuilt.reset();
+  here.known.living.follows.clear();
+  CHECK_FALSE(nodes_of<remove_node>(here.settle(), old_scope).empty());
+}
+
 TEST_CASE("a leader that did not stop as the leader that it was is not waited for") {
   for (bool led : {true, false}) {
     rebuilding here;
